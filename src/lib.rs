@@ -1,0 +1,5 @@
+//! Sidestep: a local HTTP proxy that fronts several LLM backends behind one OpenAI-compatible
+//! Responses endpoint, and goes on to the next backend, inside the same request, when one fails.
+//!
+//! # The map, in reading order
+//!
