@@ -3,3 +3,6 @@
 //!
 //! # The map, in reading order
 //!
+//! - [`wire`]: bytes and types of the Responses protocol.
+
+pub mod wire;

@@ -1,0 +1,270 @@
+//! The request's envelope: the few fields that decide where a request goes, read without a JSON tree.
+
+use std::ops::Range;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The longest name of a model: it travels in headers and stands in logs.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// What Sidestep reads from a request; the bytes themselves stay as the client sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The model that the client asks for. Never empty.
+    pub model: String,
+    /// Whether the client asks for server-sent events.
+    pub stream: bool,
+    /// Whether the client asks for a background response, whose answer is `queued` and not finished.
+    pub background: bool,
+    /// Where the value of `model` stands in the body, quotes included.
+    model_span: Range<usize>,
+}
+
+/// Why a request's body cannot be read as a Responses request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// The body is not JSON.
+    #[error("the request body is not valid JSON: {detail}")]
+    NotJson {
+        /// What the parser found, and where.
+        detail: String,
+    },
+    /// The body is JSON, but not an object.
+    #[error("the request body must be a JSON object")]
+    NotAnObject,
+    /// A required field is absent, null or empty.
+    #[error("the field `{field}` is required: {expected}")]
+    Missing {
+        /// The field's name.
+        field: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// A field has the wrong type or size.
+    #[error("the field `{field}` must be {expected}")]
+    WrongType {
+        /// The field's name.
+        field: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+    },
+}
+
+impl EnvelopeError {
+    /// The field that is at fault, where it is a single one.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NotJson { .. } | Self::NotAnObject => None,
+            Self::Missing { field, .. } | Self::WrongType { field, .. } => Some(field),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    background: Option<&'a RawValue>,
+}
+
+impl Envelope {
+    /// Reads the envelope of a request body.
+    ///
+    /// # Errors
+    ///
+    /// When the body is not a JSON object, or a field that Sidestep acts on is missing, duplicated
+    /// or of the wrong type.
+    pub fn read(body: &[u8]) -> Result<Self, EnvelopeError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| EnvelopeError::NotJson { detail: error.to_string() })?;
+        match text.trim_start().as_bytes().first() {
+            Some(b'{') => {}
+            None => {
+                return Err(EnvelopeError::NotJson { detail: "it is empty".to_owned() });
+            }
+            // A derived struct would also accept an array of its fields' values.
+            Some(_) if serde_json::from_str::<&RawValue>(text).is_ok() => {
+                return Err(EnvelopeError::NotAnObject);
+            }
+            Some(_) => {}
+        }
+        let fields: Fields<'_> = serde_json::from_str(text)
+            .map_err(|error| EnvelopeError::NotJson { detail: error.to_string() })?;
+
+        let raw_model = fields.model.ok_or(MISSING_MODEL)?;
+        let model: String = serde_json::from_str(raw_model.get()).map_err(|_| {
+            EnvelopeError::WrongType { field: "model", expected: "a string, the name of a model" }
+        })?;
+        if model.is_empty() {
+            return Err(MISSING_MODEL);
+        }
+        if model.len() > MODEL_BYTES_MAX {
+            return Err(EnvelopeError::WrongType { field: "model", expected: "256 bytes at most" });
+        }
+        let start = raw_model.get().as_ptr().addr() - body.as_ptr().addr();
+        Ok(Self {
+            model,
+            stream: flag("stream", fields.stream)?,
+            background: flag("background", fields.background)?,
+            model_span: start..start + raw_model.get().len(),
+        })
+    }
+
+    /// The body with another model name, every other byte as it was. The same `Bytes` when the name
+    /// is the same.
+    ///
+    /// `body` is the one that this envelope was read from.
+    pub fn with_model(&self, body: &Bytes, model: &str) -> Bytes {
+        if model == self.model {
+            return body.clone();
+        }
+        let name = serde_json::Value::from(model).to_string();
+        let mut changed = BytesMut::with_capacity(body.len() + name.len());
+        changed.put_slice(&body[..self.model_span.start]);
+        changed.put_slice(name.as_bytes());
+        changed.put_slice(&body[self.model_span.end..]);
+        changed.freeze()
+    }
+}
+
+const MISSING_MODEL: EnvelopeError =
+    EnvelopeError::Missing { field: "model", expected: "the name of a model" };
+
+fn flag(field: &'static str, raw: Option<&RawValue>) -> Result<bool, EnvelopeError> {
+    match raw.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(EnvelopeError::WrongType { field, expected: "true or false" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any JSON value, as text with white space and escapes wherever they may stand.
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|value| value.to_string()),
+            any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
+            ".{0,12}".prop_map(|text| serde_json::Value::from(text).to_string()),
+            Just(r#""\u006dodel \ud83d\ude00 \"model\":""#.to_owned()),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|values| format!("[{}]", values.join(" ,\n")));
+            let key = prop_oneof![Just("model".to_owned()), "[a-z]{1,6}"];
+            let object = prop::collection::vec((key, inner), 0..4).prop_map(|fields| {
+                let fields = fields.iter().map(|(key, value)| format!("\"{key}\" :\t{value}"));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+            });
+            prop_oneof![list, object]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn another_model_leaves_every_other_byte_alone(
+            before in prop::collection::vec(("x[a-z]{0,5}", json()), 0..4),
+            after in prop::collection::vec(("y[a-z]{0,5}", json()), 0..4),
+            asked in ".{1,20}",
+            name in ".{1,20}",
+        ) {
+            let fields = |fields: &[(String, String)]| -> Vec<String> {
+                fields.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect()
+            };
+            let model = |name: &str| format!("\"model\" : {}", serde_json::Value::from(name));
+            let body = |name: &str| {
+                let all = [fields(&before), vec![model(name)], fields(&after)].concat();
+                Bytes::from(format!(" {{ {} }}\n", all.join(" , ")))
+            };
+            let sent = body(&asked);
+            let envelope = Envelope::read(&sent).unwrap();
+            prop_assert_eq!(&envelope.model, &asked);
+            prop_assert_eq!(envelope.with_model(&sent, &name), body(&name));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(body: Vec<u8>) {
+            if let Ok(envelope) = Envelope::read(&body) {
+                envelope.with_model(&Bytes::from(body), "other");
+            }
+        }
+    }
+
+    #[test]
+    fn reads_the_fields_wherever_they_stand() {
+        let envelope =
+            Envelope::read(br#" {"input":{"model":"no"},"stream":true,"model":"gpt-5"} "#).unwrap();
+        assert_eq!(envelope.model, "gpt-5");
+        assert!(envelope.stream);
+        assert!(!envelope.background);
+    }
+
+    #[test]
+    fn null_flags_are_false() {
+        let envelope = Envelope::read(br#"{"model":"m","stream":null,"background":null}"#).unwrap();
+        assert!(!envelope.stream && !envelope.background);
+    }
+
+    #[test]
+    fn names_the_field_at_fault() {
+        let field = |body: &str| Envelope::read(body.as_bytes()).unwrap_err().field();
+        assert_eq!(field(r#"{"input":"x"}"#), Some("model"));
+        assert_eq!(field(r#"{"model":null}"#), Some("model"));
+        assert_eq!(field(r#"{"model":""}"#), Some("model"));
+        assert_eq!(field(r#"{"model":7}"#), Some("model"));
+        assert_eq!(field(r#"{"model":"m","stream":"yes"}"#), Some("stream"));
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_object() {
+        assert_eq!(Envelope::read(br#"["gpt-5",true,false]"#), Err(EnvelopeError::NotAnObject));
+        assert!(matches!(Envelope::read(b""), Err(EnvelopeError::NotJson { .. })));
+        assert!(matches!(Envelope::read(b"hello"), Err(EnvelopeError::NotJson { .. })));
+        assert!(matches!(Envelope::read(b"{\"model\":\"m\""), Err(EnvelopeError::NotJson { .. })));
+        assert!(matches!(
+            Envelope::read(b"{\"model\":\"\xff\"}"),
+            Err(EnvelopeError::NotJson { .. })
+        ));
+    }
+
+    #[test]
+    fn refuses_a_model_given_twice() {
+        // Two readers could pick different ones; the second might be written with an escape.
+        let body = br#"{"model":"a","m\u006fdel":"b"}"#;
+        assert!(matches!(Envelope::read(body), Err(EnvelopeError::NotJson { .. })));
+    }
+
+    #[test]
+    fn replaces_an_escaped_name() {
+        let body = Bytes::from_static(br#"{ "model" : "a\"b" , "x":1.0e5 }"#);
+        let envelope = Envelope::read(&body).unwrap();
+        assert_eq!(envelope.model, "a\"b");
+        assert_eq!(
+            envelope.with_model(&body, "c\"d"),
+            Bytes::from_static(br#"{ "model" : "c\"d" , "x":1.0e5 }"#)
+        );
+    }
+
+    #[test]
+    fn refuses_an_endless_name() {
+        let body = format!("{{\"model\":\"{}\"}}", "x".repeat(257));
+        assert_eq!(Envelope::read(body.as_bytes()).unwrap_err().field(), Some("model"));
+    }
+
+    #[test]
+    fn the_same_name_is_the_same_bytes() {
+        let body = Bytes::from_static(br#"{"model":"m\u006f"}"#);
+        let same = Envelope::read(&body).unwrap().with_model(&body, "mo");
+        assert_eq!(same.as_ptr(), body.as_ptr());
+    }
+}
