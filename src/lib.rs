@@ -3,6 +3,8 @@
 //!
 //! # The map, in reading order
 //!
+//! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
 //! - [`wire`]: bytes and types of the Responses protocol.
 
+pub mod verdict;
 pub mod wire;
