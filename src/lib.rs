@@ -5,6 +5,8 @@
 //!
 //! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
 //! - [`wire`]: bytes and types of the Responses protocol.
+//! - [`config`]: load, as written, as used.
 
+pub mod config;
 pub mod verdict;
 pub mod wire;

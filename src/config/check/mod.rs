@@ -1,0 +1,227 @@
+//! From as written to as used: every value checked, every reference resolved, every problem noted.
+
+mod backend;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::verdict::{Action, Class, Rules};
+
+use super::checked::{self, Config, Timeouts};
+use super::load::Origin;
+use super::problem::Problem;
+use super::written::{self, Written};
+
+/// Checks a configuration. `None` only when a problem has been noted.
+pub(super) fn check(
+    written: &Written,
+    origin: &Origin,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) -> Option<Config> {
+    let mut check = Check { origin, environment, problems };
+    let server = check.server(&written.server);
+    let log = check.log(&written.log);
+    let limits = check.limits(&written.limits);
+    let timeouts = check.timeouts(&written.timeouts);
+    let rules = check.rules(&written.failures);
+    let names: BTreeSet<String> = written.backends.keys().cloned().collect();
+    if names.is_empty() {
+        check.wrong(
+            "backends",
+            "no backend",
+            "at least one [backends.NAME] table; config/examples/ has some to start from",
+        );
+    }
+    let backends: BTreeMap<_, _> = written
+        .backends
+        .iter()
+        .filter_map(|(name, backend)| Some((name.clone(), check.backend(name, backend, timeouts)?)))
+        .collect();
+    let routes = check.routes(&written.routes, &names);
+    Some(Config {
+        server: server?,
+        log,
+        limits,
+        stream: checked::Stream {
+            hold_reasoning: written.stream.hold_reasoning,
+            after_error_timeout: written.stream.after_error_timeout.0,
+            after_terminal_timeout: written.stream.after_terminal_timeout.0,
+        },
+        retry_delay_max: written.retry.delay_max.0,
+        retry_after: checked::RetryAfter {
+            default: written.retry_after.default.0.min(written.retry_after.max.0),
+            max: written.retry_after.max.0,
+        },
+        rules,
+        backends,
+        routes,
+    })
+}
+
+struct Check<'a> {
+    origin: &'a Origin,
+    environment: &'a BTreeMap<String, String>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        // A value that could not be read has been reported, and what follows from it is no news.
+        if self.problems.iter().any(|problem| problem.key == key) {
+            return;
+        }
+        self.problems.push(Problem {
+            source: self.origin.source_of(&path),
+            key: key.to_owned(),
+            found: found.into(),
+            allowed: allowed.into(),
+        });
+    }
+
+    fn server(&mut self, server: &written::Server) -> Option<checked::Server> {
+        let listen = server.listen.parse().ok();
+        if listen.is_none() {
+            self.wrong(
+                "server.listen",
+                quoted(&server.listen),
+                "an address and a port, such as \"127.0.0.1:8787\" or \"[::1]:8787\"",
+            );
+        }
+        self.at_least_one("server.connections_max", server.connections_max);
+        self.positive("server.idle_timeout", server.idle_timeout.0);
+        self.positive("server.body_timeout", server.body_timeout.0);
+        Some(checked::Server {
+            listen: listen?,
+            drain_timeout: server.drain_timeout.0,
+            idle_timeout: server.idle_timeout.0,
+            body_timeout: server.body_timeout.0,
+            connections_max: server.connections_max,
+        })
+    }
+
+    fn log(&mut self, log: &written::Log) -> checked::Log {
+        if !matches!(log.format.as_str(), "text" | "json") {
+            self.wrong("log.format", quoted(&log.format), "\"text\" or \"json\"");
+        }
+        if !is_filter(&log.level) {
+            self.wrong("log.level", quoted(&log.level), "\"error\", \"warn\", \"info\", \"debug\", \"trace\" or a filter such as \"sidestep=debug\"");
+        }
+        checked::Log { json: log.format == "json", level: log.level.clone() }
+    }
+
+    fn limits(&mut self, limits: &written::Limits) -> checked::Limits {
+        for (key, value) in [
+            ("limits.request_bytes_max", limits.request_bytes_max.0),
+            ("limits.in_flight_max", limits.in_flight_max),
+            ("limits.attempts_max", limits.attempts_max),
+            ("limits.answer_bytes_max", limits.answer_bytes_max.0),
+            ("limits.held_events_max", limits.held_events_max),
+            ("limits.held_bytes_max", limits.held_bytes_max.0),
+            ("limits.event_bytes_max", limits.event_bytes_max.0),
+        ] {
+            self.at_least_one(key, value);
+        }
+        checked::Limits {
+            request_bytes_max: limits.request_bytes_max.0,
+            in_flight_max: limits.in_flight_max,
+            attempts_max: limits.attempts_max,
+            answer_bytes_max: limits.answer_bytes_max.0,
+            held_events_max: limits.held_events_max,
+            held_bytes_max: limits.held_bytes_max.0,
+            event_bytes_max: limits.event_bytes_max.0,
+        }
+    }
+
+    fn timeouts(&mut self, timeouts: &written::Timeouts) -> Timeouts {
+        let all = Timeouts {
+            connect: timeouts.connect.0,
+            first_byte: timeouts.first_byte.0,
+            first_output: timeouts.first_output.0,
+            idle: timeouts.idle.0,
+            answer: timeouts.answer.0,
+            error_body: timeouts.error_body.0,
+        };
+        self.positive_timeouts("timeouts", all);
+        all
+    }
+
+    fn positive_timeouts(&mut self, table: &str, timeouts: Timeouts) {
+        for (key, value) in [
+            ("connect", timeouts.connect),
+            ("first_byte", timeouts.first_byte),
+            ("first_output", timeouts.first_output),
+            ("idle", timeouts.idle),
+            ("answer", timeouts.answer),
+            ("error_body", timeouts.error_body),
+        ] {
+            self.positive(&format!("{table}.{key}"), value);
+        }
+    }
+
+    fn positive(&mut self, key: &str, value: Duration) {
+        if value.is_zero() {
+            self.wrong(key, "0s", "a duration above zero");
+        }
+    }
+
+    fn at_least_one(&mut self, key: &str, value: usize) {
+        if value == 0 {
+            self.wrong(key, "0", "1 or more");
+        }
+    }
+
+    fn rules(&mut self, failures: &written::Failures) -> Rules {
+        let mut rules = Rules::default();
+        for (class, action) in &failures.actions {
+            let key = format!("failures.actions.{class}");
+            match (self.class(&key, class), Action::from_word(action)) {
+                (Some(class), Some(action)) => {
+                    rules.actions.insert(class, action);
+                }
+                (_, None) => self.wrong(&key, quoted(action), words(Action::ALL, |a| a.as_str())),
+                (None, Some(_)) => {}
+            }
+        }
+        for (status, class) in &failures.statuses {
+            let key = format!("failures.statuses.{status}");
+            let number = status.parse().ok().filter(|status| (300..600).contains(status));
+            if number.is_none() {
+                self.wrong(&key, quoted(status), "an HTTP status from 300 to 599");
+            }
+            if let (Some(class), Some(number)) = (self.class(&key, class), number) {
+                rules.statuses.insert(number, class);
+            }
+        }
+        for (code, class) in &failures.codes {
+            if let Some(class) = self.class(&format!("failures.codes.{code}"), class) {
+                rules.codes.insert(code.to_ascii_lowercase(), class);
+            }
+        }
+        rules
+    }
+
+    fn class(&mut self, key: &str, word: &str) -> Option<Class> {
+        let class = Class::from_word(word);
+        if class.is_none() {
+            self.wrong(key, quoted(word), words(Class::ALL, |class| class.as_str()));
+        }
+        class
+    }
+}
+
+/// A single word would also be taken for the name of a module: "verbose" would log nothing at all.
+fn is_filter(level: &str) -> bool {
+    let is_level = level.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    is_level || (level.contains('=') && tracing_subscriber::EnvFilter::try_new(level).is_ok())
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> String {
+    all.iter().map(|value| word(*value)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,170 @@
+//! The configuration as it is used: every reference resolved, every value in its own type.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use http::{HeaderMap, HeaderName};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::verdict::Rules;
+
+/// A sound configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where and how to serve.
+    pub server: Server,
+    /// How to log.
+    pub log: Log,
+    /// Bounds of one request and of all together.
+    pub limits: Limits,
+    /// How to treat streams.
+    pub stream: Stream,
+    /// The longest wait before a retry on the same target.
+    pub retry_delay_max: Duration,
+    /// What clients are told about waiting.
+    pub retry_after: RetryAfter,
+    /// The failure table's changes.
+    pub rules: Rules,
+    /// The backends, by name.
+    pub backends: BTreeMap<String, Backend>,
+    /// The routes, in order.
+    pub routes: Vec<Route>,
+}
+
+/// Where and how to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// The address to bind.
+    pub listen: SocketAddr,
+    /// How long running answers may go on after a signal.
+    pub drain_timeout: Duration,
+    /// How long a connection may take for the next request's head.
+    pub idle_timeout: Duration,
+    /// How long a request's body may take.
+    pub body_timeout: Duration,
+    /// Open connections.
+    pub connections_max: usize,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+}
+
+/// Bounds of one request and of all together.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub request_bytes_max: usize,
+    /// Requests at one time.
+    pub in_flight_max: usize,
+    /// Attempts for one request.
+    pub attempts_max: usize,
+    /// Bytes of a JSON answer that are read to judge it.
+    pub answer_bytes_max: usize,
+    /// Events held before commit.
+    pub held_events_max: usize,
+    /// Bytes held before commit.
+    pub held_bytes_max: usize,
+    /// Bytes of one event.
+    pub event_bytes_max: usize,
+}
+
+/// How to treat streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// Whether reasoning is held back until other output comes.
+    pub hold_reasoning: bool,
+    /// Wait for `response.failed` after `error`.
+    pub after_error_timeout: Duration,
+    /// Wait for the end after a terminal event.
+    pub after_terminal_timeout: Duration,
+}
+
+/// What clients are told about waiting when every target failed.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryAfter {
+    /// Where no backend says how long.
+    pub default: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+/// The time limits of one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS.
+    pub connect: Duration,
+    /// From the attempt's start to the head of a streamed answer.
+    pub first_byte: Duration,
+    /// From the attempt's start to the first output of a streamed answer.
+    pub first_output: Duration,
+    /// The longest silence within a stream.
+    pub idle: Duration,
+    /// From the attempt's start to the end of an answer that is not streamed.
+    pub answer: Duration,
+    /// The body of an error status.
+    pub error_body: Duration,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its `base_url` with `/responses` appended, its query kept.
+    pub url: Url,
+    /// How it knows us.
+    pub auth: Auth,
+    /// Headers of every request to it; their values are marked sensitive.
+    pub headers: HeaderMap,
+    /// Its time limits.
+    pub timeouts: Timeouts,
+    /// Tokens that its models take, where nothing else is said of the model.
+    pub context_window: Option<u64>,
+    /// Tokens that single models take.
+    pub model_context_windows: BTreeMap<String, u64>,
+}
+
+/// How a backend knows us. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// It asks for nothing.
+    None,
+    /// `Authorization: Bearer SECRET`.
+    Bearer(SecretString),
+    /// A header of another name.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value.
+        secret: SecretString,
+    },
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its model name or pattern, or `default`: also its metric label.
+    pub name: String,
+    /// The pattern; `None` for an exact name or no name at all.
+    pub pattern: Option<GlobMatcher>,
+    /// Whether it serves models that no route names.
+    pub default: bool,
+    /// Its targets, in order. Never empty.
+    pub chain: Vec<ChainEntry>,
+}
+
+/// One target of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainEntry {
+    /// The name of a backend that exists.
+    pub backend: String,
+    /// The model name to ask it for; `None` keeps the client's.
+    pub model: Option<String>,
+}

@@ -1,0 +1,14 @@
+//! The configuration: read from its sources ([`mod@load`]), as written ([`written`]), as used ([`checked`]).
+//!
+//! Nothing here starts anything: a configuration that is not sound never reaches a port.
+
+pub mod checked;
+pub mod load;
+pub mod problem;
+pub mod written;
+
+mod check;
+
+pub use checked::Config;
+pub use load::{Sources, load};
+pub use problem::{ConfigError, Problem};

@@ -1,0 +1,281 @@
+//! The configuration as it is written: names and types, no meaning yet.
+//!
+//! Sections that `config/default.toml` fills are plain values; what only the user can know is
+//! optional here and demanded in the check, so that one pass finds every problem.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// `[server]`.
+    pub server: Server,
+    /// `[log]`.
+    pub log: Log,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[stream]`.
+    pub stream: Stream,
+    /// `[retry]`.
+    pub retry: Retry,
+    /// `[retry_after]`.
+    pub retry_after: RetryAfter,
+    /// `[failures]`.
+    pub failures: Failures,
+    /// `[backends.NAME]`.
+    #[serde(default)]
+    pub backends: BTreeMap<String, Backend>,
+    /// `[[routes]]`.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// `[server]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: String,
+    /// How long running answers may go on after a signal.
+    pub drain_timeout: Span,
+    /// How long a connection may take for the next request's head.
+    pub idle_timeout: Span,
+    /// How long a request's body may take.
+    pub body_timeout: Span,
+    /// Open connections.
+    pub connections_max: usize,
+}
+
+/// `[log]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: String,
+    /// A level or a filter.
+    pub level: String,
+}
+
+/// `[limits]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub request_bytes_max: Size,
+    /// Requests at one time.
+    pub in_flight_max: usize,
+    /// Attempts for one request.
+    pub attempts_max: usize,
+    /// Bytes of a JSON answer that are read to judge it.
+    pub answer_bytes_max: Size,
+    /// Events held before commit.
+    pub held_events_max: usize,
+    /// Bytes held before commit.
+    pub held_bytes_max: Size,
+    /// Bytes of one event.
+    pub event_bytes_max: Size,
+}
+
+/// `[timeouts]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS.
+    pub connect: Span,
+    /// Head of a streamed answer.
+    pub first_byte: Span,
+    /// First output of a streamed answer.
+    pub first_output: Span,
+    /// Silence within a stream.
+    pub idle: Span,
+    /// A whole answer that is not streamed.
+    pub answer: Span,
+    /// The body of an error status.
+    pub error_body: Span,
+}
+
+/// `[backends.NAME.timeouts]`: any of [`Timeouts`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutOverrides {
+    /// See [`Timeouts::connect`].
+    pub connect: Option<Span>,
+    /// See [`Timeouts::first_byte`].
+    pub first_byte: Option<Span>,
+    /// See [`Timeouts::first_output`].
+    pub first_output: Option<Span>,
+    /// See [`Timeouts::idle`].
+    pub idle: Option<Span>,
+    /// See [`Timeouts::answer`].
+    pub answer: Option<Span>,
+    /// See [`Timeouts::error_body`].
+    pub error_body: Option<Span>,
+}
+
+/// `[stream]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// Whether reasoning is held back.
+    pub hold_reasoning: bool,
+    /// Wait for `response.failed` after `error`.
+    pub after_error_timeout: Span,
+    /// Wait for the end after a terminal event.
+    pub after_terminal_timeout: Span,
+}
+
+/// `[retry]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The longest wait before a retry.
+    pub delay_max: Span,
+}
+
+/// `[retry_after]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryAfter {
+    /// Where no backend says how long.
+    pub default: Span,
+    /// At most.
+    pub max: Span,
+}
+
+/// `[failures]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failures {
+    /// Class to action.
+    #[serde(default)]
+    pub actions: BTreeMap<String, String>,
+    /// Status to class.
+    #[serde(default)]
+    pub statuses: BTreeMap<String, String>,
+    /// Code to class.
+    #[serde(default)]
+    pub codes: BTreeMap<String, String>,
+}
+
+/// `[backends.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Where its API begins.
+    pub base_url: Option<String>,
+    /// How it knows us.
+    pub auth: Option<Auth>,
+    /// Headers of every request to it. They may hold secrets.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretString>,
+    /// Its own time limits.
+    #[serde(default)]
+    pub timeouts: TimeoutOverrides,
+    /// Tokens that its models take.
+    pub context_window: Option<u64>,
+    /// What differs for single models.
+    #[serde(default)]
+    pub models: BTreeMap<String, Model>,
+}
+
+/// `[backends.NAME.models.MODEL]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Tokens that it takes.
+    pub context_window: Option<u64>,
+}
+
+/// `auth = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `none`, `bearer` or `header`.
+    pub kind: Option<String>,
+    /// The header's name, for `header`.
+    pub name: Option<String>,
+    /// The secret: in an environment variable.
+    pub env: Option<String>,
+    /// The secret: in a file.
+    pub file: Option<PathBuf>,
+    /// The secret itself.
+    pub secret: Option<SecretString>,
+}
+
+/// `[[routes]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// A model's name or a pattern.
+    pub model: Option<String>,
+    /// The targets, in order.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    /// Whether it serves models that no route names.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// Added to the present, longer times would leave what clocks can tell.
+const SPAN_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// A duration, written as people write one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text {
+            expected: "a duration such as \"250ms\", \"10s\" or \"1h 30m\", a year at most",
+            read: |text| {
+                let span = humantime::parse_duration(text).ok()?;
+                (span <= SPAN_MAX).then_some(Self(span))
+            },
+        })
+    }
+}
+
+/// A number of bytes, written as people write one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text {
+            expected: "a size such as \"64KiB\" or \"32MiB\"",
+            read: |text| {
+                let size: ByteSize = text.parse().ok()?;
+                usize::try_from(size.as_u64()).ok().map(Self)
+            },
+        })
+    }
+}
+
+/// A string that means something else.
+struct Text<T> {
+    expected: &'static str,
+    read: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
