@@ -6,7 +6,9 @@
 //! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
 //! - [`wire`]: bytes and types of the Responses protocol.
 //! - [`config`]: load, as written, as used.
+//! - [`telemetry`]: logs, metrics, the record of each request.
 
 pub mod config;
+pub mod telemetry;
 pub mod verdict;
 pub mod wire;

@@ -1,0 +1,183 @@
+//! Prometheus metrics: each family with its name, help and labels in one place. Label values come
+//! from the configuration or from closed sets, never from clients or backends.
+
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::verdict::Failure;
+
+/// Seconds from a quick local model to a long reasoning run.
+const SECONDS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0];
+/// Seconds of our own work: tens of microseconds, if all is well.
+const OVERHEAD_SECONDS: &[f64] =
+    &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1];
+
+/// The label for what is not known yet or not at all.
+const NONE: &str = "none";
+
+/// Every metric of the process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    attempts: IntCounterVec,
+    retries: IntCounterVec,
+    failovers: IntCounterVec,
+    exhausted: IntCounterVec,
+    /// Requests in work, streams included.
+    pub in_flight: IntGauge,
+    request_duration: HistogramVec,
+    time_to_first_output: HistogramVec,
+    overhead: Histogram,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A backend's answer went to the client whole.
+    Answered,
+    /// Every target failed, or the answer broke after output had gone out.
+    Failed,
+    /// A backend found fault with the request itself, and the client got its words.
+    Refused,
+    /// Turned down before any backend was called.
+    Rejected,
+    /// The client left before the answer was over.
+    ClientGone,
+}
+
+impl Outcome {
+    /// The word for it in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+impl Metrics {
+    /// Every metric at zero.
+    ///
+    /// # Errors
+    ///
+    /// When two families have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Self {
+            requests: counter(&registry, "requests_total", "Requests that are over, by route and outcome.", &["route", "outcome"])?,
+            attempts: counter(
+                &registry,
+                "attempts_total",
+                "Attempts at a backend, by class (ok: relayed), by what showed a failure (status, body, event, transport, timeout) and when (before_commit, after_commit).",
+                &["backend", "class", "detected_by", "stage"],
+            )?,
+            retries: counter(&registry, "retries_total", "Second attempts at the same target, by the class that caused them.", &["backend", "class"])?,
+            failovers: counter(&registry, "failovers_total", "Requests that went on from one backend to the next, by the class that caused it.", &["from", "to", "class"])?,
+            exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
+            in_flight: IntGauge::new("sidestep_requests_in_flight", "Requests in work, streams included.")?,
+            request_duration: histogram(&registry, "request_duration_seconds", "Time from a request's head to its answer's last byte.", "route")?,
+            time_to_first_output: histogram(&registry, "time_to_first_output_seconds", "Time from a request's head to the first output of the backend that answered.", "backend")?,
+            overhead: Histogram::with_opts(
+                HistogramOpts::new(
+                    "sidestep_overhead_seconds",
+                    "Time from a request's last byte to its answer's head, less the time spent waiting for backends.",
+                )
+                .buckets(OVERHEAD_SECONDS.to_vec()),
+            )?,
+            registry,
+        };
+        metrics.registry.register(Box::new(metrics.in_flight.clone()))?;
+        metrics.registry.register(Box::new(metrics.overhead.clone()))?;
+        metrics.registry.register(Box::new(build_info()?))?;
+        metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// A request is over.
+    pub fn request(&self, route: Option<&str>, outcome: Outcome, duration: Duration) {
+        let route = route.unwrap_or(NONE);
+        self.requests.with_label_values(&[route, outcome.as_str()]).inc();
+        self.request_duration.with_label_values(&[route]).observe(duration.as_secs_f64());
+    }
+
+    /// An attempt is over: relayed whole, or failed.
+    pub fn attempt(&self, backend: &str, failure: Option<&Failure>) {
+        let (class, detected_by, stage) = failure.map_or(("ok", NONE, NONE), |failure| {
+            (failure.class.as_str(), failure.detected_by.as_str(), failure.stage.as_str())
+        });
+        self.attempts.with_label_values(&[backend, class, detected_by, stage]).inc();
+    }
+
+    /// The same target is asked again.
+    pub fn retry(&self, backend: &str, failure: &Failure) {
+        self.retries.with_label_values(&[backend, failure.class.as_str()]).inc();
+    }
+
+    /// A request goes on to another target.
+    pub fn failover(&self, from: &str, to: &str, failure: &Failure) {
+        self.failovers.with_label_values(&[from, to, failure.class.as_str()]).inc();
+    }
+
+    /// Every target of a route failed.
+    pub fn exhausted(&self, route: &str) {
+        self.exhausted.with_label_values(&[route]).inc();
+    }
+
+    /// The first output of an answer is there.
+    pub fn first_output(&self, backend: &str, since_start: Duration, overhead: Duration) {
+        self.time_to_first_output.with_label_values(&[backend]).observe(since_start.as_secs_f64());
+        self.overhead.observe(overhead.as_secs_f64());
+    }
+
+    /// Everything in the text format of Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// When a family cannot be written.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let family = IntCounterVec::new(Opts::new(name, help).namespace("sidestep"), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).namespace("sidestep").buckets(SECONDS.to_vec());
+    let family = HistogramVec::new(opts, &[label])?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn build_info() -> Result<Gauge, prometheus::Error> {
+    let opts = Opts::new("sidestep_build_info", "Always 1; the version is in the label.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    let gauge = Gauge::with_opts(opts)?;
+    gauge.set(1.0);
+    Ok(gauge)
+}

@@ -1,0 +1,213 @@
+//! The record of one request: written by the layers as things happen, read when it is over.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::verdict::{Failure, Stage};
+use crate::wire::response::Usage;
+
+/// A handle to the record of one request. Its clones share it.
+#[derive(Clone, Debug)]
+pub struct Record(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: String,
+    started: Instant,
+    story: Mutex<Story>,
+}
+
+/// What has happened to a request so far.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// The route that serves it, once it is known.
+    pub route: Option<Arc<str>>,
+    /// The model that the client asked for.
+    pub model: Option<String>,
+    /// Whether it asked for a stream.
+    pub is_stream: bool,
+    /// When its body had been read.
+    pub body_read: Option<Instant>,
+    /// Its attempts, in order.
+    pub attempts: Vec<AttemptStory>,
+    /// When the answer's head could go to the client.
+    pub answered: Option<Instant>,
+    /// Time spent waiting for backends, and between retries.
+    pub waited: Duration,
+    /// Token counts of the answer.
+    pub usage: Option<Usage>,
+    /// Whether the answer came to its own end, whatever the client did after that.
+    pub is_complete: bool,
+    /// Whether every target failed, so that the answer is Sidestep's own.
+    pub is_exhausted: bool,
+}
+
+/// What has happened to one attempt.
+#[derive(Clone, Debug)]
+pub struct AttemptStory {
+    /// The backend's name.
+    pub backend: Arc<str>,
+    /// The model that it was asked for.
+    pub model: Arc<str>,
+    /// How it stands.
+    pub state: AttemptState,
+}
+
+/// How an attempt stands.
+#[derive(Clone, Debug)]
+pub enum AttemptState {
+    /// No verdict yet.
+    Open,
+    /// The client gets its answer.
+    Relayed,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl Record {
+    /// The record of a request that begins now.
+    pub fn new(id: String) -> Self {
+        Self(Arc::new(Inner { id, started: Instant::now(), story: Mutex::default() }))
+    }
+
+    /// The request's id, as the client sees it in `x-request-id`.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// When the request began.
+    pub fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// What has happened so far.
+    pub fn story(&self) -> Story {
+        self.lock().clone()
+    }
+
+    /// The body has been read, and this is what it asks for.
+    pub fn asked(&self, model: &str, is_stream: bool) {
+        let mut story = self.lock();
+        story.model = Some(model.to_owned());
+        story.is_stream = is_stream;
+        story.body_read = Some(Instant::now());
+    }
+
+    /// A route serves it.
+    pub fn routed(&self, route: &Arc<str>) {
+        self.lock().route = Some(route.clone());
+    }
+
+    /// An attempt begins; the number names it in [`Record::attempt_ended`].
+    pub fn attempt_began(&self, backend: &Arc<str>, model: &Arc<str>) -> usize {
+        let mut story = self.lock();
+        story.attempts.push(AttemptStory {
+            backend: backend.clone(),
+            model: model.clone(),
+            state: AttemptState::Open,
+        });
+        story.attempts.len() - 1
+    }
+
+    /// There is a verdict on an attempt, `waited` after it began.
+    pub fn attempt_ended(&self, number: usize, state: AttemptState, waited: Duration) {
+        let mut story = self.lock();
+        if let Some(attempt) = story.attempts.get_mut(number) {
+            attempt.state = state;
+        }
+        story.waited += waited;
+    }
+
+    /// Time passed between two attempts.
+    pub fn waited(&self, time: Duration) {
+        self.lock().waited += time;
+    }
+
+    /// The answer's head can go to the client.
+    pub fn answered(&self) {
+        self.lock().answered = Some(Instant::now());
+    }
+
+    /// The answer's token counts.
+    pub fn used(&self, usage: Option<Usage>) {
+        let mut story = self.lock();
+        story.usage = usage.or(story.usage);
+    }
+
+    /// The answer has come to its end; with a failure if it broke after output had gone out.
+    pub fn completed(&self, failure: Option<Failure>) {
+        let mut story = self.lock();
+        story.is_complete = true;
+        if let (Some(failure), Some(attempt)) = (failure, story.attempts.last_mut()) {
+            attempt.state = AttemptState::Failed(failure);
+        }
+    }
+
+    /// Every target failed.
+    pub fn exhausted(&self) {
+        self.lock().is_exhausted = true;
+    }
+
+    /// A panic in another holder leaves a story that is still good to read.
+    fn lock(&self) -> MutexGuard<'_, Story> {
+        self.0.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Story {
+    /// The attempt whose answer the client gets.
+    pub fn served_by(&self) -> Option<&AttemptStory> {
+        self.attempts.last().filter(|attempt| match &attempt.state {
+            AttemptState::Relayed => true,
+            AttemptState::Failed(failure) => failure.stage == Stage::AfterCommit,
+            AttemptState::Open => false,
+        })
+    }
+
+    /// The attempts in one readable line, such as `openai:gpt-5 auth(status), azure:gpt-5 ok`.
+    pub fn attempts_line(&self) -> String {
+        let told = self.attempts.iter().map(|AttemptStory { backend, model, state }| match state {
+            AttemptState::Open => format!("{backend}:{model} open"),
+            AttemptState::Relayed => format!("{backend}:{model} ok"),
+            AttemptState::Failed(Failure { class, detected_by, .. }) => {
+                format!("{backend}:{model} {class}({detected_by})")
+            }
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The attempts as the value of `x-sidestep-attempts`: a list of strings with parameters
+    /// (RFC 8941, section 3.1), one a target, such as
+    /// `"openai:gpt-5";class=auth;detected_by=status, "azure:gpt-5";class=ok`.
+    pub fn attempts_header(&self) -> String {
+        let mut text = String::new();
+        for attempt in &self.attempts {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            let target = format!("{}:{}", attempt.backend, attempt.model);
+            // Structured strings hold printable ASCII; model names of clients may hold anything.
+            text.push('"');
+            for c in target.chars() {
+                match c {
+                    '"' | '\\' => text.extend(['\\', c]),
+                    ' '..='~' => text.push(c),
+                    _ => text.push('?'),
+                }
+            }
+            text.push('"');
+            // Writing to a string cannot fail.
+            let _ = match &attempt.state {
+                AttemptState::Open => write!(text, ";class=open"),
+                AttemptState::Relayed => write!(text, ";class=ok"),
+                AttemptState::Failed(failure) => {
+                    write!(text, ";class={};detected_by={}", failure.class, failure.detected_by)
+                }
+            };
+        }
+        text
+    }
+}
