@@ -4,10 +4,12 @@
 //! # The map, in reading order
 //!
 //! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
+//! - [`backend`]: backends, routes, attempts, credentials, the transport.
 //! - [`wire`]: bytes and types of the Responses protocol.
 //! - [`config`]: load, as written, as used.
 //! - [`telemetry`]: logs, metrics, the record of each request.
 
+pub mod backend;
 pub mod config;
 pub mod telemetry;
 pub mod verdict;

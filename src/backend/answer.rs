@@ -1,0 +1,33 @@
+//! What comes of an attempt, and of a whole chain.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Response;
+
+use super::Target;
+use crate::verdict::Failure;
+
+/// An answer with its verdict. The policy of failover exists only for this, never for a response.
+#[derive(Debug)]
+pub enum Answer {
+    /// Good: the client gets it. Output may already wait in its body.
+    Relay(Response<Body>),
+    /// A failure, with the backend's own words where it has some that could stand as they are.
+    Failed(Failure, Option<Response<Body>>),
+}
+
+/// Every target that could be tried has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("every target failed")]
+pub struct Exhausted {
+    /// Each failed attempt, in order. Never empty.
+    pub attempts: Vec<(Target, Failure)>,
+}
+
+impl Exhausted {
+    /// The shortest wait that a backend asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.attempts.iter().filter_map(|(_, failure)| failure.retry_after).min()
+    }
+}

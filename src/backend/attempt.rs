@@ -1,0 +1,70 @@
+//! One request bound to one target: built from the immutable original, so that the URL, the
+//! credential, the model and the headers always change together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::route::Plan;
+use super::{Target, headers};
+use crate::telemetry::record::Record;
+use crate::wire::request::Envelope;
+
+/// What the client sent, kept once and never changed.
+#[derive(Debug)]
+pub struct Original {
+    /// What was read from the body.
+    pub envelope: Envelope,
+    /// The body as it came.
+    pub body: Bytes,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// What happens to this request is written down here.
+    pub record: Record,
+}
+
+/// A request with the targets that may serve it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What the client sent.
+    pub original: Arc<Original>,
+    /// Where it may go.
+    pub plan: Plan,
+}
+
+/// One request bound to one target.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What the client sent.
+    pub original: Arc<Original>,
+    /// Where this attempt goes.
+    pub target: Target,
+    /// When it began; its time limits count from here.
+    pub started: Instant,
+    /// The headers to send. The credential is added by the authenticate layer.
+    pub headers: HeaderMap,
+    /// The body to send.
+    pub body: Bytes,
+}
+
+impl Attempt {
+    /// Binds a request to a target.
+    pub fn bind(original: &Arc<Original>, target: &Target) -> Self {
+        let headers = headers::for_backend(original, &target.backend);
+        let body = original.envelope.with_model(&original.body, &target.model);
+        Self {
+            original: original.clone(),
+            target: target.clone(),
+            started: Instant::now(),
+            headers,
+            body,
+        }
+    }
+
+    /// Whether the client asks for a stream.
+    pub fn is_stream(&self) -> bool {
+        self.original.envelope.stream
+    }
+}

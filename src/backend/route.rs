@@ -1,0 +1,187 @@
+//! Which targets may serve a request, in order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use globset::GlobMatcher;
+
+use super::transport::ClientError;
+use super::{Backend, Target};
+use crate::config::Config;
+
+/// The routes of the configuration, ready to look up.
+#[derive(Debug)]
+pub struct Routes {
+    exact: HashMap<String, Arc<Route>>,
+    patterns: Vec<(GlobMatcher, Arc<Route>)>,
+    default: Option<Arc<Route>>,
+    all: Vec<Arc<Route>>,
+}
+
+/// One route: a chain of targets.
+#[derive(Debug)]
+pub struct Route {
+    /// Its model name or pattern, or `default`.
+    pub name: Arc<str>,
+    /// Whether `name` is a model that a client can ask for, and no pattern.
+    pub is_exact: bool,
+    chain: Vec<Link>,
+}
+
+#[derive(Debug)]
+struct Link {
+    backend: Arc<Backend>,
+    /// `None` keeps the name that the client asks for.
+    model: Option<Arc<str>>,
+}
+
+/// The targets for one request, in order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The route that they come from.
+    pub route: Arc<Route>,
+    /// The targets. Never empty.
+    pub targets: Vec<Target>,
+}
+
+impl Routes {
+    /// The routes and backends of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// When a backend's HTTP client cannot be built.
+    pub fn new(config: &Config) -> Result<Self, ClientError> {
+        let mut backends = BTreeMap::new();
+        for (name, backend) in &config.backends {
+            backends.insert(name.as_str(), Arc::new(Backend::new(name, backend)?));
+        }
+        let mut routes =
+            Self { exact: HashMap::new(), patterns: Vec::new(), default: None, all: Vec::new() };
+        for written in &config.routes {
+            let links = written.chain.iter().filter_map(|entry| {
+                let backend = backends.get(entry.backend.as_str())?.clone();
+                Some(Link { backend, model: entry.model.as_deref().map(Arc::from) })
+            });
+            let is_named = !(written.default && written.name == "default");
+            let route = Arc::new(Route {
+                name: written.name.as_str().into(),
+                is_exact: is_named && written.pattern.is_none(),
+                chain: links.collect(),
+            });
+            if route.is_exact {
+                routes.exact.insert(written.name.clone(), route.clone());
+            }
+            if let Some(pattern) = &written.pattern {
+                routes.patterns.push((pattern.clone(), route.clone()));
+            }
+            if written.default {
+                routes.default = Some(route.clone());
+            }
+            routes.all.push(route);
+        }
+        Ok(routes)
+    }
+
+    /// The targets for a model: the exact route, else the first pattern that fits, else the default
+    /// route. `None` when there is none of them.
+    pub fn plan(&self, model: &str) -> Option<Plan> {
+        let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(model));
+        let route = self
+            .exact
+            .get(model)
+            .or_else(|| by_pattern().map(|(_, route)| route))
+            .or(self.default.as_ref())?;
+        let asked: Arc<str> = model.into();
+        let target = |link: &Link| Target {
+            backend: link.backend.clone(),
+            model: link.model.clone().unwrap_or_else(|| asked.clone()),
+        };
+        Some(Plan { route: route.clone(), targets: route.chain.iter().map(target).collect() })
+    }
+
+    /// Every route, in the order of the configuration.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
+    }
+
+    /// The model names that a client can ask for: exact routes, and names of targets that a pattern
+    /// covers.
+    pub fn models(&self) -> Vec<&str> {
+        let mut models: Vec<&str> = Vec::new();
+        for route in &self.all {
+            let pattern = self.patterns.iter().find(|(_, other)| Arc::ptr_eq(other, route));
+            let covered = route.chain.iter().filter_map(|link| link.model.as_deref());
+            let covered =
+                covered.filter(|model| pattern.is_some_and(|(pattern, _)| pattern.is_match(model)));
+            for model in route.is_exact.then_some(&*route.name).into_iter().chain(covered) {
+                if !models.contains(&model) {
+                    models.push(model);
+                }
+            }
+        }
+        models
+    }
+}
+
+impl Route {
+    /// The chain as it is written: `backend` or `backend:model`.
+    pub fn chain(&self) -> impl Iterator<Item = String> {
+        self.chain.iter().map(|link| match &link.model {
+            Some(model) => format!("{}:{model}", link.backend.name),
+            None => link.backend.name.to_string(),
+        })
+    }
+
+    /// The backends of the chain, in order.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.chain.iter().map(|link| &link.backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn routes(written: &str) -> Routes {
+        let environment = [("SIDESTEP_CONFIG".to_owned(), "/dev/null".to_owned())].into();
+        let flags = vec![
+            ("test", "backends.a.base_url", "http://127.0.0.1:1".to_owned()),
+            ("test", "routes", written.to_owned()),
+        ];
+        Routes::new(&load(&Sources { file: None, environment, flags }).unwrap()).unwrap()
+    }
+
+    fn target(routes: &Routes, model: &str) -> Option<String> {
+        routes.plan(model).map(|plan| plan.targets[0].to_string())
+    }
+
+    #[test]
+    fn exact_names_come_first_then_patterns_in_order_then_the_default() {
+        let routes = routes(
+            r#"[{model="gpt-*",chain=["a:pattern"]},{model="gpt-5",chain=["a:exact"]},
+                {model="g*",chain=["a:later"]},{default=true,chain=["a"]}]"#,
+        );
+        assert_eq!(target(&routes, "gpt-5").unwrap(), "a:exact");
+        assert_eq!(target(&routes, "gpt-4/mini").unwrap(), "a:pattern");
+        assert_eq!(target(&routes, "gemini").unwrap(), "a:later");
+        assert_eq!(target(&routes, "other").unwrap(), "a:other");
+        assert_eq!(target(&routes, "default").unwrap(), "a:default");
+    }
+
+    #[test]
+    fn without_a_default_other_models_have_no_plan() {
+        let routes = routes(r#"[{model="o?",chain=["a"]}]"#);
+        assert_eq!(target(&routes, "o3").unwrap(), "a:o3");
+        assert_eq!(target(&routes, "o3-mini"), None);
+    }
+
+    #[test]
+    fn models_are_exact_names_and_what_patterns_cover() {
+        let routes = routes(
+            r#"[{model="gpt-*",chain=["a:gpt-5","a:llama","a"]},{model="coder",chain=["a:gpt-5"]},
+                {default=true,chain=["a:hidden"]}]"#,
+        );
+        assert_eq!(routes.models(), ["gpt-5", "coder"]);
+    }
+}
