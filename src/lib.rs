@@ -4,6 +4,7 @@
 //! # The map, in reading order
 //!
 //! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
+//! - [`layers`]: one tower layer a file: `inspect` gives verdicts, `failover` acts on them.
 //! - [`backend`]: backends, routes, attempts, credentials, the transport.
 //! - [`wire`]: bytes and types of the Responses protocol.
 //! - [`config`]: load, as written, as used.
@@ -11,6 +12,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod layers;
 pub mod telemetry;
 pub mod verdict;
 pub mod wire;

@@ -7,6 +7,8 @@ pub mod headers;
 pub mod route;
 pub mod transport;
 
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::fmt;

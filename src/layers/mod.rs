@@ -1,0 +1,11 @@
+//! One tower layer a file. `app` puts them in order; no layer knows another.
+
+pub mod authenticate;
+pub mod failover;
+pub mod first_byte;
+pub mod in_flight;
+pub mod inspect;
+pub mod observe_attempt;
+pub mod observe_request;
+
+mod guarded;
