@@ -3,16 +3,22 @@
 //!
 //! # The map, in reading order
 //!
+//! - [`app`]: THE PIPELINE. Both stacks on one screen, each layer with the reason for its place.
 //! - [`verdict`]: THE FAILURE RULES. Pure: evidence in, class and action out.
 //! - [`layers`]: one tower layer a file: `inspect` gives verdicts, `failover` acts on them.
+//! - [`api`]: what clients meet; [`api::error`] is the only place that picks a status.
 //! - [`backend`]: backends, routes, attempts, credentials, the transport.
 //! - [`wire`]: bytes and types of the Responses protocol.
 //! - [`config`]: load, as written, as used.
 //! - [`telemetry`]: logs, metrics, the record of each request.
+//! - [`server`]: listen, serve, drain.
 
+pub mod api;
+pub mod app;
 pub mod backend;
 pub mod config;
 pub mod layers;
+pub mod server;
 pub mod telemetry;
 pub mod verdict;
 pub mod wire;

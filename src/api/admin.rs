@@ -1,0 +1,41 @@
+//! For those who operate it: metrics, liveness, readiness.
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use super::Api;
+use super::error::ApiError;
+
+/// `GET /metrics`, in the text format of Prometheus.
+pub async fn metrics(State(api): State<Api>) -> Response {
+    match api.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus_text_format())], text).into_response(),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "metrics cannot be written");
+            ApiError::Internal.into_response()
+        }
+    }
+}
+
+/// `GET /healthz`: the process lives.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: new requests are welcome. 503 while draining, so that a load balancer looks
+/// elsewhere.
+pub async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
+    if api.is_draining.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+const fn prometheus_text_format() -> &'static str {
+    "text/plain; version=0.0.4; charset=utf-8"
+}

@@ -1,0 +1,106 @@
+//! `POST /v1/responses`: reads the envelope from the bytes that it keeps, plans the chain, and
+//! hands both to the backend stack.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, RETRY_AFTER, UPGRADE};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tower::ServiceExt as _;
+
+use super::Api;
+use super::error::{ApiError, capped};
+use crate::backend::attempt::{Original, Planned};
+use crate::backend::headers::retry_after;
+use crate::telemetry::record::Record;
+use crate::wire::request::Envelope;
+
+/// `POST /v1/responses`.
+pub async fn create(
+    State(api): State<Api>,
+    Extension(record): Extension<Record>,
+    request: Request<Body>,
+) -> Response {
+    match answer(&api, record, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `HEAD /v1/responses`: `codex doctor` asks it, without credentials, whether anybody is there.
+pub async fn head() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Every other method, and WebSocket handshakes.
+pub async fn other(headers: HeaderMap) -> ApiError {
+    if headers.contains_key(UPGRADE) {
+        return ApiError::Upgrade;
+    }
+    ApiError::MethodNotAllowed { allow: "POST, HEAD" }
+}
+
+async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    refuse_encoding(&parts.headers)?;
+    let read = read(body, api.config.limits.request_bytes_max);
+    let body = tokio::time::timeout(api.config.server.body_timeout, read)
+        .await
+        .map_err(|_| ApiError::Slow { timeout: api.config.server.body_timeout })??;
+    let envelope = Envelope::read(&body)?;
+    record.asked(&envelope.model, envelope.stream);
+    let plan = api.routes.plan(&envelope.model).ok_or_else(|| unknown_model(api, &envelope))?;
+    record.routed(&plan.route.name);
+
+    let told = record.clone();
+    let original = Arc::new(Original { envelope, body, headers: parts.headers, record });
+    let limits = api.config.retry_after;
+    match api.backends.clone().oneshot(Planned { original, plan }).await {
+        Ok(mut response) => {
+            // Codex sleeps as long as it is told, so no backend's own number goes out unread.
+            if response.headers().contains_key(RETRY_AFTER) {
+                let wait = retry_after(response.headers(), std::time::SystemTime::now());
+                let wait = capped(wait.unwrap_or(limits.default), limits.max);
+                response.headers_mut().insert(RETRY_AFTER, wait);
+            }
+            Ok(response)
+        }
+        Err(exhausted) => {
+            told.exhausted();
+            Err(ApiError::Exhausted { exhausted, retry_after: limits })
+        }
+    }
+}
+
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            Err(ApiError::Encoding { encoding })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { bytes_max }),
+        Err(_) => Err(ApiError::Unreadable),
+    }
+}
+
+fn unknown_model(api: &Api, envelope: &Envelope) -> ApiError {
+    /// Enough to see the mistake; a long list would hide it.
+    const SHOWN_MAX: usize = 20;
+    let names = api.routes.all().iter().map(|route| &*route.name).take(SHOWN_MAX);
+    ApiError::UnknownModel {
+        model: envelope.model.chars().take(128).collect(),
+        known: names.collect::<Vec<_>>().join(", "),
+    }
+}
