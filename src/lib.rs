@@ -12,11 +12,13 @@
 //! - [`config`]: load, as written, as used.
 //! - [`telemetry`]: logs, metrics, the record of each request.
 //! - [`server`]: listen, serve, drain.
+//! - [`faults`]: the built-in fault backend that the demo and the tests use.
 
 pub mod api;
 pub mod app;
 pub mod backend;
 pub mod config;
+pub mod faults;
 pub mod layers;
 pub mod server;
 pub mod telemetry;

@@ -1,0 +1,218 @@
+//! The built-in fault backend: a Responses server that fails on request.
+//!
+//! `sidestep demo`, `sidestep faults` and every end-to-end test use this one. A fault is chosen by
+//! the header `x-sidestep-fault: NAME`, else by a model named `fault-NAME`; without either the
+//! answer is good. [`catalogue`] lists the faults, [`play`] turns one into an answer, [`script`] is
+//! a body that plays it.
+
+pub mod catalogue;
+pub mod play;
+pub mod script;
+
+mod answers;
+mod statuses;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower::Service;
+
+use crate::server::{self, ServerLimits};
+use catalogue::Fault;
+use play::Play;
+
+/// How many requests are remembered.
+const RECEIVED_MAX: usize = 1000;
+/// The largest request body.
+const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A request as the fault backend received it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, byte for byte.
+    pub body: Bytes,
+    /// The fault that it was answered with.
+    pub fault: Fault,
+}
+
+/// A running fault backend. It ends when the process does.
+#[derive(Clone, Debug)]
+pub struct FaultBackend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    /// What it does when no request says otherwise.
+    default: Fault,
+    received: Mutex<VecDeque<Received>>,
+    count: AtomicUsize,
+    /// How many answers were broken off by the other side.
+    abandoned: watch::Sender<usize>,
+}
+
+impl FaultBackend {
+    /// Starts a fault backend that calls itself `name`, answers with `default` where a request
+    /// chooses nothing, and serves until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address.
+    pub fn start(name: &str, default: Fault, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            default,
+            received: Mutex::default(),
+            count: AtomicUsize::new(0),
+            abandoned: watch::channel(0).0,
+        });
+        let backend = Self { address, shared: shared.clone() };
+        let limits = ServerLimits {
+            connections_max: 4096,
+            idle_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::ZERO,
+        };
+        let make = move |stream: &TcpStream| Connection {
+            shared: shared.clone(),
+            socket: SockRef::from(stream).try_clone().ok().map(Arc::new),
+        };
+        tokio::spawn(server::serve(listener, limits, make, std::future::pending(), || {}));
+        Ok(backend)
+    }
+
+    /// The URL to configure as `base_url`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// The requests so far, oldest first.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.lock().iter().cloned().collect()
+    }
+
+    /// Waits until `count` answers have been broken off by the other side.
+    pub async fn abandoned(&self, count: usize) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.shared.abandoned.subscribe().wait_for(|abandoned| *abandoned >= count).await;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fault_for(&self, headers: &HeaderMap, body: &Value, count: usize) -> Result<Fault, String> {
+        let header = headers.get("x-sidestep-fault").and_then(|value| value.to_str().ok());
+        let model = body.get("model").and_then(Value::as_str).unwrap_or_default();
+        let chosen = match header.or_else(|| model.strip_prefix("fault-")) {
+            Some(name) => Fault::from_name(name).ok_or_else(|| name.to_owned())?,
+            None => self.default,
+        };
+        Ok(chosen.at(count))
+    }
+}
+
+/// One connection: a way to reset it goes with its requests.
+#[derive(Clone, Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    socket: Option<Arc<Socket>>,
+}
+
+/// Ends a connection without an answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the fault backend ends this connection")]
+pub struct HangUp;
+
+impl Service<Request<Incoming>> for Connection {
+    type Response = Response<Body>;
+    type Error = HangUp;
+    type Future = BoxFuture<'static, Result<Response<Body>, HangUp>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HangUp>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
+    }
+}
+
+impl Connection {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, HangUp> {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/responses") {
+            return Ok(play::plain(StatusCode::NOT_FOUND, "{\"detail\":\"Not Found\"}"));
+        }
+        let (parts, body) = request.into_parts();
+        let Ok(body) = Limited::new(body, REQUEST_BYTES_MAX).collect().await else {
+            return Err(HangUp);
+        };
+        let body = body.to_bytes();
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let count = self.shared.count.fetch_add(1, Ordering::Relaxed);
+        let fault = match self.shared.fault_for(&parts.headers, &json, count) {
+            Ok(fault) => fault,
+            Err(name) => {
+                let text = format!("{{\"error\":{{\"message\":\"no fault is called {name:?}\"}}}}");
+                return Ok(play::plain(StatusCode::UNPROCESSABLE_ENTITY, text));
+            }
+        };
+        self.remember(Received { headers: parts.headers, body, fault });
+
+        let wants_stream = json.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        let model = json.get("model").and_then(Value::as_str).unwrap_or("unknown");
+        match play::play(fault, wants_stream, &self.shared.name, model) {
+            Play::Answer(response, script) => {
+                let abandoned = self.shared.abandoned.clone();
+                Ok(response.map(|()| Body::new(script.on_abandoned(abandoned))))
+            }
+            Play::Silence => {
+                let Ok(never) = silence().await;
+                match never {}
+            }
+            Play::Reset => {
+                // With no time to linger, closing sends a reset.
+                if let Some(socket) = &self.socket {
+                    let _ = socket.set_linger(Some(Duration::ZERO));
+                }
+                Err(HangUp)
+            }
+        }
+    }
+
+    fn remember(&self, received: Received) {
+        let mut log = self.shared.lock();
+        if log.len() == RECEIVED_MAX {
+            log.pop_front();
+        }
+        log.push_back(received);
+    }
+}
+
+async fn silence() -> Result<Infallible, Infallible> {
+    std::future::pending().await
+}
