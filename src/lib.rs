@@ -13,10 +13,12 @@
 //! - [`telemetry`]: logs, metrics, the record of each request.
 //! - [`server`]: listen, serve, drain.
 //! - [`faults`]: the built-in fault backend that the demo and the tests use.
+//! - [`cli`]: the commands.
 
 pub mod api;
 pub mod app;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod faults;
 pub mod layers;

@@ -1,0 +1,168 @@
+//! The commands.
+
+pub mod check;
+pub mod demo;
+pub mod faults;
+pub mod serve;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::AppError;
+use crate::config::{Config, ConfigError, Sources};
+use crate::telemetry::logs::LogError;
+
+/// A local proxy that fronts several LLM backends behind one OpenAI-compatible Responses endpoint,
+/// and goes on to the next backend, inside the same request, when one fails.
+#[derive(Debug, Parser)]
+#[command(name = "sidestep", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients.
+    Serve(Configured),
+    /// Check the configuration and print the resolved chains; nothing is started or sent.
+    Check(Configured),
+    /// Watch it work without a key or a network: a backend that keeps failing, a healthy one, and
+    /// Sidestep in front of them.
+    Demo(Demo),
+    /// Run the built-in fault backend by itself, to try your own client and configuration on.
+    Faults(Faults),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+pub struct Configured {
+    /// The configuration file [default: $SIDESTEP_CONFIG, ./sidestep.toml, ~/.config/sidestep/sidestep.toml].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1:8787].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+    pub listen: String,
+}
+
+/// Arguments of `faults`.
+#[derive(Debug, Args)]
+pub struct Faults {
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8788")]
+    pub listen: String,
+    /// The fault to answer with where a request chooses none.
+    #[arg(long, value_name = "NAME", default_value = "ok")]
+    pub default: String,
+    /// What it calls itself in its answers.
+    #[arg(long, value_name = "NAME", default_value = "faults")]
+    pub name: String,
+    /// Print the faults and end.
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Why a command ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration is not sound.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An argument means nothing.
+    #[error("{0}")]
+    Argument(String),
+    /// Logging cannot start.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The application cannot be put together.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The port cannot be bound.
+    #[error(
+        "cannot listen on {address}: {source}; another program may use the port: choose one with --listen"
+    )]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else of the system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code, after `sysexits.h`.
+    fn exit_code(&self) -> ExitCode {
+        const USAGE: u8 = 64;
+        const UNAVAILABLE: u8 = 69;
+        const SOFTWARE: u8 = 70;
+        const IO: u8 = 74;
+        ExitCode::from(match self {
+            Self::Config(_) | Self::Argument(_) => USAGE,
+            Self::Listen { .. } => UNAVAILABLE,
+            Self::Log(_) | Self::App(_) => SOFTWARE,
+            Self::Io(_) => IO,
+        })
+    }
+}
+
+/// Runs the command of a command line, with the environment as it was when the process began.
+pub fn run(environment: BTreeMap<String, String>) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(arguments.command, environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "sidestep: {}", error.to_string().trim_end());
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(), CommandError> {
+    match command {
+        Command::Serve(from) => {
+            let config = load(from, environment)?;
+            runtime()?.block_on(serve::serve(config))
+        }
+        Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
+        Command::Demo(demo) => runtime()?.block_on(demo::demo(&demo.listen)),
+        Command::Faults(Faults { list: true, .. }) => faults::list(&mut io::stdout().lock()),
+        Command::Faults(faults) => runtime()?.block_on(faults::serve(&faults)),
+    }
+}
+
+fn load(from: Configured, environment: BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    let listen = from.listen.map(|listen| ("--listen", "server.listen", listen));
+    crate::config::load(&Sources {
+        file: from.config,
+        environment,
+        flags: listen.into_iter().collect(),
+    })
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,72 @@
+//! `sidestep serve`.
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::CommandError;
+use crate::app::App;
+use crate::config::Config;
+use crate::server::Drained;
+use crate::telemetry::logs;
+
+/// Serves clients until a signal ends it.
+///
+/// # Errors
+///
+/// When logging cannot start, the application cannot be built, or the port cannot be bound.
+pub async fn serve(config: Config) -> Result<(), CommandError> {
+    logs::start(config.log.json, &config.log.level)?;
+    let address = config.server.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Listen { address: address.to_string(), source })?;
+    serve_on(listener, config).await
+}
+
+/// Serves clients on a listener until a signal ends it.
+///
+/// # Errors
+///
+/// When the application cannot be built, or signals cannot be received.
+pub(super) async fn serve_on(listener: TcpListener, config: Config) -> Result<(), CommandError> {
+    let drain_timeout = config.server.drain_timeout;
+    let app = App::new(config)?;
+    let mut signals = signals()?;
+    let mut second = signals.clone();
+    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+
+    let first = async move {
+        // The sender lives in a task of its own, for ever.
+        let _ = signals.wait_for(|count| *count >= 1).await;
+        tracing::info!(
+            ?drain_timeout,
+            "draining: no new connections, running answers may finish; a second signal ends at once"
+        );
+    };
+    tokio::select! {
+        drained = app.serve(listener, first) => match drained {
+            Drained::Completely => tracing::info!("ended: every running answer was finished"),
+            Drained::CutOff => tracing::warn!("ended: the drain timeout cut off running answers"),
+        },
+        _ = second.wait_for(|count| *count >= 2) => tracing::warn!("ended at once by a second signal"),
+    }
+    Ok(())
+}
+
+/// Counts SIGTERM and SIGINT.
+fn signals() -> std::io::Result<watch::Receiver<usize>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (count, receiver) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    Ok(receiver)
+}
