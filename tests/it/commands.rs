@@ -1,0 +1,152 @@
+//! The program as a user runs it: exit codes, what it prints, signals.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::kit::{client, read, repository, request};
+
+fn sidestep(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    // Where no configuration file is found by chance.
+    command.current_dir("/");
+    command
+}
+
+async fn output(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = sidestep(arguments).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A server that has said where it listens.
+async fn started(arguments: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
+    let mut child =
+        sidestep(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).await.unwrap(), 0, "it ended before it listened");
+    }
+    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let url = format!("http://{address}/v1/responses");
+    (child, log, url)
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_demo_answers_whatever_its_primary_does() {
+    let (mut child, mut log, url) = started(&["demo", "--listen", "127.0.0.1:0"]).await;
+    for index in 0..8 {
+        let reply =
+            read(client().post(&url).body(request("demo", index % 2 == 0).to_string())).await;
+        assert_eq!(reply.output_text(), "Hello from secondary, and nothing went wrong.");
+    }
+    signal(&child, "-TERM");
+    assert!(child.wait().await.unwrap().success());
+    let mut told = String::new();
+    log.read_to_string(&mut told).await.unwrap();
+    assert_eq!(told.matches(" WARN failover ").count(), 8, "one line for each\n{told}");
+    let mut help = String::new();
+    child.stdout.unwrap().read_to_string(&mut help).await.unwrap();
+    assert_eq!(help.matches(&format!("curl -i {url} -H 'content-type")).count(), 1, "{help}");
+    assert_eq!(help.matches(&format!("curl -N {url} -H 'content-type")).count(), 1, "{help}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (mut child, mut log, url) = started(&["demo", "--listen", "127.0.0.1:0"]).await;
+    // Asks the secondary to go silent after some output: the stream would keep the drain waiting.
+    let body = request("fault-stall-after-output", true).to_string();
+    let mut stream = client().post(&url).body(body).send().await.unwrap();
+    stream.chunk().await.unwrap().unwrap();
+    signal(&child, "-INT");
+    let mut line = String::new();
+    while !line.contains("draining") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).await.unwrap(), 0);
+    }
+    signal(&child, "-INT");
+    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+    assert!(ended.expect("well within the drain timeout of 30 s").unwrap().success());
+}
+
+#[tokio::test]
+async fn a_bad_configuration_ends_with_64_before_a_port_is_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.toml");
+    std::fs::write(&file, "[server]\nlisten = \"nowhere\"\nports = 1\n").unwrap();
+    let path = file.to_str().unwrap();
+    for command in ["serve", "check"] {
+        let (code, _, told) = output(&[command, "--config", path]).await;
+        assert_eq!(code, 64);
+        assert_eq!(
+            told,
+            format!(
+                "sidestep: the configuration has 4 problems:\n  {path}: server.ports: found the unknown key \"ports\"; allowed: \"listen\", \"drain_timeout\", \"idle_timeout\", \"body_timeout\", \"connections_max\"\n  {path}: server.listen: found \"nowhere\"; allowed: an address and a port, such as \"127.0.0.1:8787\" or \"[::1]:8787\"\n  {path}: backends: found no backend; allowed: at least one [backends.NAME] table; config/examples/ has some to start from\n  {path}: routes: found no route; allowed: at least one [[routes]] table with a chain\n"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_configuration_it_says_what_to_do() {
+    let (code, _, told) = output(&["serve"]).await;
+    assert_eq!(code, 64);
+    assert!(told.contains("no configuration file: backends: found no backend"), "{told}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, told) = output(&["demo", "--listen", &address]).await;
+    assert_eq!(code, 69);
+    assert!(told.contains(&address) && told.contains("--listen"), "{told}");
+}
+
+#[tokio::test]
+async fn the_examples_are_sound() {
+    let folder = repository("config/examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let output = sidestep(&["check", "--config", path.to_str().unwrap()])
+            .envs([("OPENAI_API_KEY", "x"), ("AZURE_API_KEY", "x"), ("OPENROUTER_API_KEY", "x")])
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            told.ends_with("the configuration is sound\n"),
+            "{}: {:?}",
+            path.display(),
+            output.stderr
+        );
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[tokio::test]
+async fn usage_errors_end_with_64() {
+    assert_eq!(output(&["serv"]).await.0, 64);
+    assert_eq!(output(&["faults", "--default", "nonsense"]).await.0, 64);
+    assert_eq!(output(&["--version"]).await.0, 0);
+}
+
+#[tokio::test]
+async fn the_faults_are_listed() {
+    let (code, told, _) = output(&["faults", "--list"]).await;
+    assert_eq!(code, 0);
+    assert_eq!(told.lines().count(), sidestep::faults::catalogue::Fault::ALL.len());
+    assert!(told.contains("401  ") && told.contains("invalid_api_key"), "{told}");
+}

@@ -1,0 +1,23 @@
+//! End-to-end tests: the real server against the built-in fault backend, all on 127.0.0.1:0.
+//!
+//! One binary, because each one links the whole program. [`kit`] is the test kit; every other
+//! module is one topic.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed, and says so best by a panic"
+)]
+
+mod kit;
+
+mod api;
+mod commands;
+mod config;
+mod exhausted;
+mod failover;
+mod limits;
+mod observability;
+mod streaming;
+mod tidy;
+mod transport;
