@@ -33,6 +33,11 @@ faults! {
     Mislabelled = "mislabelled", "a good answer with content type text/plain";
     Background = "background", "a response that is still queued";
 
+    NeedsToken = "needs-token", "a good answer to the latest access token of its own token endpoint, /oauth/token; else 401-token";
+    NeedsTokenInBand = "needs-token-in-band", "the same; else failed-auth";
+    NeedsKey = "needs-key", "a good answer to the key good-key; else 401";
+    QuotaWithoutKey = "quota-without-key", "the same; else 429-quota";
+
     S400 = "400", "400, a field is wrong";
     S400Context = "400-context", "400 context_length_exceeded";
     S400GoogleKey = "400-google-key", "400 with reason API_KEY_INVALID";
@@ -40,6 +45,7 @@ faults! {
     S400Policy = "400-policy", "400 content_filter";
     S400Reasoning = "400-reasoning", "400 invalid_encrypted_content";
     S401 = "401", "401 invalid_api_key";
+    S401Token = "401-token", "401 token_expired";
     S401Quota = "401-quota", "401 insufficient_quota";
     S402 = "402", "402";
     S403 = "403", "403, a permission is missing";

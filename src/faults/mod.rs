@@ -9,6 +9,8 @@ pub mod catalogue;
 pub mod play;
 pub mod script;
 
+pub mod tokens;
+
 mod answers;
 mod statuses;
 
@@ -25,7 +27,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -37,6 +40,7 @@ use tower::Service;
 use crate::server::{self, ServerLimits};
 use catalogue::Fault;
 use play::Play;
+use tokens::Tokens;
 
 /// How many requests are remembered.
 const RECEIVED_MAX: usize = 1000;
@@ -71,6 +75,7 @@ struct Shared {
     count: AtomicUsize,
     /// How many answers were broken off by the other side.
     abandoned: watch::Sender<usize>,
+    tokens: Tokens,
 }
 
 impl FaultBackend {
@@ -88,6 +93,7 @@ impl FaultBackend {
             received: Mutex::default(),
             count: AtomicUsize::new(0),
             abandoned: watch::channel(0).0,
+            tokens: Tokens::default(),
         });
         let backend = Self { address, shared: shared.clone() };
         let limits = ServerLimits {
@@ -106,6 +112,16 @@ impl FaultBackend {
     /// The URL to configure as `base_url`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// The URL of its token endpoint.
+    pub fn token_url(&self) -> String {
+        format!("http://{}/oauth/token", self.address)
+    }
+
+    /// The tokens of its token endpoint.
+    pub fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     /// The requests so far, oldest first.
@@ -132,7 +148,18 @@ impl Shared {
             Some(name) => Fault::from_name(name).ok_or_else(|| name.to_owned())?,
             None => self.default,
         };
-        Ok(chosen.at(count))
+        let or = |is_good: bool, bad| if is_good { Fault::Ok } else { bad };
+        let has_key = || {
+            let has = |name: &str, value: &str| headers.get(name).is_some_and(|sent| sent == value);
+            has("authorization", "Bearer good-key") || has("api-key", "good-key")
+        };
+        Ok(match chosen.at(count) {
+            Fault::NeedsToken => or(self.tokens.accepts(headers), Fault::S401Token),
+            Fault::NeedsTokenInBand => or(self.tokens.accepts(headers), Fault::FailedAuth),
+            Fault::NeedsKey => or(has_key(), Fault::S401),
+            Fault::QuotaWithoutKey => or(has_key(), Fault::S429Quota),
+            fault => fault,
+        })
     }
 }
 
@@ -164,7 +191,10 @@ impl Service<Request<Incoming>> for Connection {
 
 impl Connection {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, HangUp> {
-        if request.method() != Method::POST || !request.uri().path().ends_with("/responses") {
+        let path = request.uri().path();
+        let is_token_request = path == "/oauth/token";
+        let is_known = is_token_request || path.ends_with("/responses");
+        if request.method() != Method::POST || !is_known {
             return Ok(play::plain(StatusCode::NOT_FOUND, "{\"detail\":\"Not Found\"}"));
         }
         let (parts, body) = request.into_parts();
@@ -172,6 +202,9 @@ impl Connection {
             return Err(HangUp);
         };
         let body = body.to_bytes();
+        if is_token_request {
+            return self.grant(&parts.headers, body).await;
+        }
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         let count = self.shared.count.fetch_add(1, Ordering::Relaxed);
         let fault = match self.shared.fault_for(&parts.headers, &json, count) {
@@ -202,6 +235,21 @@ impl Connection {
                 Err(HangUp)
             }
         }
+    }
+
+    async fn grant(self, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, HangUp> {
+        let Some((status, body)) = self.shared.tokens.answer(headers, body).await else {
+            let Ok(never) = silence().await;
+            match never {}
+        };
+        let mut answer = play::plain(status, body);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status.is_redirection() {
+            answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/oauth/token"));
+        }
+        Ok(answer)
     }
 
     fn remember(&self, received: Received) {

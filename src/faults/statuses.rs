@@ -55,6 +55,12 @@ const STATUSES: &[StatusFault] = &[
         r#"{"error":{"message":"Incorrect API key provided: sk-***.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
     ),
     (
+        Fault::S401Token,
+        401,
+        JSON,
+        r#"{"error":{"message":"Provided authentication token is expired. Please try signing in again.","type":null,"param":null,"code":"token_expired"}}"#,
+    ),
+    (
         Fault::S401Quota,
         401,
         JSON,
