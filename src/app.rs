@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, head};
 use http::Request;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceBuilder;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::ApiError;
 use crate::api::{Api, BackendStack, admin, models, responses};
+use crate::backend::Backends;
 use crate::backend::route::Routes;
 use crate::backend::transport::{ClientError, Transport};
 use crate::config::Config;
@@ -47,6 +48,7 @@ pub struct App {
     router: Router,
     limits: ServerLimits,
     is_draining: Arc<AtomicBool>,
+    backends: Arc<Backends>,
 }
 
 impl App {
@@ -57,9 +59,11 @@ impl App {
     /// When a backend's HTTP client or the metrics cannot be built.
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
+        let backends = Arc::new(Backends::new(&config, &metrics)?);
         let api = Api {
-            routes: Arc::new(Routes::new(&config)?),
-            backends: backend_stack(&config, &metrics),
+            routes: Arc::new(Routes::new(&config, &backends)),
+            backends: backends.clone(),
+            stack: backend_stack(&config, &metrics),
             is_draining: Arc::new(AtomicBool::new(false)),
             config: Arc::new(config),
             metrics,
@@ -71,14 +75,17 @@ impl App {
             drain_timeout: server.drain_timeout,
         };
         let is_draining = api.is_draining.clone();
-        Ok(Self { router: client_stack(api), limits, is_draining })
+        Ok(Self { router: client_stack(api), limits, is_draining, backends })
     }
 
     /// Serves clients on a listener until `shutdown` resolves and running answers have ended.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
         let router = self.router.map_request(|request: Request<Incoming>| request.map(Body::new));
         let on_drain = || self.is_draining.store(true, Ordering::Relaxed);
-        server::serve(listener, self.limits, |_| router.clone(), shutdown, on_drain).await
+        let make = |_: &TcpStream| router.clone();
+        let drained = server::serve(listener, self.limits, make, shutdown, on_drain).await;
+        self.backends.settle().await;
+        drained
     }
 }
 
@@ -125,10 +132,10 @@ fn backend_stack(config: &Config, metrics: &Metrics) -> BackendStack {
         .layer(FailoverLayer::new(policy, metrics.clone()))
         // Around the verdict, so that an attempt's time is the time until it is judged.
         .layer(ObserveAttemptLayer::new(metrics.clone()))
+        // Above the verdict's clocks, which must not run while a credential is renewed.
+        .layer(AuthenticateLayer::new(config.rules.clone()))
         // Turns a response into an answer with a verdict: above this, nobody looks at a status.
         .layer(InspectLayer::new(settings))
-        // The last that touches the request, so that nothing else ever sees the credential.
-        .layer(AuthenticateLayer)
         // Right at the transport: only the backend's own slowness counts.
         .layer(FirstByteLayer)
         .service(Transport);

@@ -9,9 +9,16 @@ use http::header::CONTENT_TYPE;
 
 use super::Api;
 use super::error::ApiError;
+use crate::backend::credential::status::{Status, states};
 
 /// `GET /metrics`, in the text format of Prometheus.
 pub async fn metrics(State(api): State<Api>) -> Response {
+    for backend in api.backends.all() {
+        for (number, credential) in backend.credentials.all().iter().enumerate() {
+            let Status { state, expires_at, .. } = credential.status();
+            api.metrics.credential(&backend.name, number, states(), state, expires_at);
+        }
+    }
     match api.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, prometheus_text_format())], text).into_response(),
         Err(error) => {

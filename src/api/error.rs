@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backend::answer::Exhausted;
 use crate::config::checked::RetryAfter;
-use crate::verdict::Class;
+use crate::verdict::{Class, DetectedBy};
 use crate::wire::request::EnvelopeError;
 
 /// Everything that Sidestep itself may have to tell a client instead of an answer.
@@ -214,18 +214,24 @@ fn status_of(exhausted: &Exhausted) -> StatusCode {
 
 /// What happened, in words of ours alone: clients act on phrases that they find in errors.
 fn in_words(exhausted: &Exhausted) -> String {
-    let mut told: Vec<(&str, &str, Class)> = Vec::new();
+    let mut told: Vec<(&str, &str, &str)> = Vec::new();
     for (target, failure) in &exhausted.attempts {
-        let entry = (&*target.backend.name, &*target.model, failure.class);
+        let words = match failure.detected_by {
+            DetectedBy::Credential => {
+                "was not asked, because Sidestep has no working credential for it"
+            }
+            _ => failure.class.in_words(),
+        };
+        let entry = (&*target.backend.name, &*target.model, words);
         if told.last() != Some(&entry) {
             told.push(entry);
         }
     }
     let mut text = "no backend could answer: ".to_owned();
-    for (index, (backend, _, class)) in told.iter().enumerate() {
+    for (index, (backend, _, words)) in told.iter().enumerate() {
         let separator = if index == 0 { "" } else { "; " };
         // Writing to a string cannot fail.
-        let _ = write!(text, "{separator}{backend} {}", class.in_words());
+        let _ = write!(text, "{separator}{backend} {words}");
     }
     text
 }

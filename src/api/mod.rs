@@ -12,6 +12,7 @@ use axum::body::Body;
 use http::Response;
 use tower::util::BoxCloneSyncService;
 
+use crate::backend::Backends;
 use crate::backend::answer::Exhausted;
 use crate::backend::attempt::Planned;
 use crate::backend::route::Routes;
@@ -28,8 +29,10 @@ pub struct Api {
     pub config: Arc<Config>,
     /// Which targets may serve which model.
     pub routes: Arc<Routes>,
+    /// The backends, for what they tell of themselves.
+    pub backends: Arc<Backends>,
     /// Sends requests to them.
-    pub backends: BackendStack,
+    pub stack: BackendStack,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the server takes no new connections any more.

@@ -60,7 +60,7 @@ async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Res
     let told = record.clone();
     let original = Arc::new(Original { envelope, body, headers: parts.headers, record });
     let limits = api.config.retry_after;
-    match api.backends.clone().oneshot(Planned { original, plan }).await {
+    match api.stack.clone().oneshot(Planned { original, plan }).await {
         Ok(mut response) => {
             // Codex sleeps as long as it is told, so no backend's own number goes out unread.
             if response.headers().contains_key(RETRY_AFTER) {

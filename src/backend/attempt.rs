@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::credential::Lease;
 use super::route::Plan;
 use super::{Target, headers};
 use crate::telemetry::record::Record;
@@ -34,13 +35,15 @@ pub struct Planned {
     pub plan: Plan,
 }
 
-/// One request bound to one target.
+/// One request bound to one target and one credential.
 #[derive(Debug)]
 pub struct Attempt {
     /// What the client sent.
     pub original: Arc<Original>,
     /// Where this attempt goes.
     pub target: Target,
+    /// The credential to use there.
+    pub lease: Lease,
     /// When it began; its time limits count from here.
     pub started: Instant,
     /// The headers to send. The credential is added by the authenticate layer.
@@ -50,13 +53,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Binds a request to a target.
-    pub fn bind(original: &Arc<Original>, target: &Target) -> Self {
+    /// Binds a request to a target and a credential.
+    pub fn bind(original: &Arc<Original>, target: &Target, lease: &Lease) -> Self {
         let headers = headers::for_backend(original, &target.backend);
         let body = original.envelope.with_model(&original.body, &target.model);
         Self {
             original: original.clone(),
             target: target.clone(),
+            lease: lease.clone(),
             started: Instant::now(),
             headers,
             body,

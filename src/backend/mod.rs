@@ -17,8 +17,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 use url::Url;
 
+use crate::config::Config;
+use crate::config::auth::Auth;
 use crate::config::checked::{self, Timeouts};
-use credential::Credential;
+use crate::telemetry::metrics::Metrics;
+use credential::{Credential, Pool};
 use transport::{Client, ClientError};
 
 /// One upstream service: where it is, how it knows us, what its limits are.
@@ -29,7 +32,7 @@ pub struct Backend {
     /// Where its Responses endpoint is.
     pub url: Url,
     /// How it knows us.
-    pub credential: Credential,
+    pub credentials: Pool,
     /// Headers of every request to it.
     pub headers: HeaderMap,
     /// Its time limits.
@@ -40,17 +43,70 @@ pub struct Backend {
     model_context_windows: BTreeMap<String, u64>,
 }
 
-impl Backend {
-    /// A backend as configured.
+/// Every backend of the configuration.
+#[derive(Debug)]
+pub struct Backends(BTreeMap<String, Arc<Backend>>);
+
+impl Backends {
+    /// The backends as configured. Credentials that are the same are shared: what one backend learns
+    /// of one, the others know.
     ///
     /// # Errors
     ///
-    /// When no HTTP client can be built, or the secret does not fit into a header.
-    pub fn new(name: &str, config: &checked::Backend) -> Result<Self, ClientError> {
+    /// When no HTTP client can be built, or a secret does not fit into a header.
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, ClientError> {
+        let mut shared: Vec<(&Auth, Arc<Credential>)> = Vec::new();
+        let mut backends = BTreeMap::new();
+        for (name, backend) in &config.backends {
+            let owner: Arc<str> = name.as_str().into();
+            let mut credentials = Vec::new();
+            for auth in &backend.auth {
+                // Nothing and what the client sends say nothing of each other.
+                let is_own = matches!(auth, Auth::None | Auth::Passthrough);
+                let known = shared.iter().find(|(other, _)| *other == auth && !is_own);
+                let credential = match known {
+                    Some((_, credential)) => credential.clone(),
+                    None => Arc::new(Credential::new(auth, config.credentials, &owner, metrics)?),
+                };
+                shared.push((auth, credential.clone()));
+                credentials.push(credential);
+            }
+            let pool = Pool::new(credentials, backend.auth_order);
+            backends.insert(name.clone(), Arc::new(Backend::new(owner, backend, pool)?));
+        }
+        Ok(Self(backends))
+    }
+
+    /// The backend of a name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Backend>> {
+        self.0.get(name)
+    }
+
+    /// Every backend, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.0.values()
+    }
+
+    /// Waits until no credential is being renewed, so that the end of the process breaks none off.
+    pub async fn settle(&self) {
+        for backend in self.all() {
+            for credential in backend.credentials.all() {
+                credential.settle().await;
+            }
+        }
+    }
+}
+
+impl Backend {
+    fn new(
+        name: Arc<str>,
+        config: &checked::Backend,
+        credentials: Pool,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
-            name: name.into(),
+            name,
             url: config.url.clone(),
-            credential: Credential::new(&config.auth)?,
+            credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
             client: Client::new(&config.url, config.timeouts.connect)?,

@@ -1,12 +1,11 @@
 //! Which targets may serve a request, in order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use globset::GlobMatcher;
 
-use super::transport::ClientError;
-use super::{Backend, Target};
+use super::{Backend, Backends, Target};
 use crate::config::Config;
 
 /// The routes of the configuration, ready to look up.
@@ -45,21 +44,13 @@ pub struct Plan {
 }
 
 impl Routes {
-    /// The routes and backends of a configuration.
-    ///
-    /// # Errors
-    ///
-    /// When a backend's HTTP client cannot be built.
-    pub fn new(config: &Config) -> Result<Self, ClientError> {
-        let mut backends = BTreeMap::new();
-        for (name, backend) in &config.backends {
-            backends.insert(name.as_str(), Arc::new(Backend::new(name, backend)?));
-        }
+    /// The routes of a configuration to its backends.
+    pub fn new(config: &Config, backends: &Backends) -> Self {
         let mut routes =
             Self { exact: HashMap::new(), patterns: Vec::new(), default: None, all: Vec::new() };
         for written in &config.routes {
             let links = written.chain.iter().filter_map(|entry| {
-                let backend = backends.get(entry.backend.as_str())?.clone();
+                let backend = backends.get(&entry.backend)?.clone();
                 Some(Link { backend, model: entry.model.as_deref().map(Arc::from) })
             });
             let is_named = !(written.default && written.name == "default");
@@ -79,7 +70,7 @@ impl Routes {
             }
             routes.all.push(route);
         }
-        Ok(routes)
+        routes
     }
 
     /// The targets for a model: the exact route, else the first pattern that fits, else the default
@@ -142,6 +133,7 @@ impl Route {
 mod tests {
     use super::*;
     use crate::config::{Sources, load};
+    use crate::telemetry::metrics::Metrics;
 
     fn routes(written: &str) -> Routes {
         let environment = [("SIDESTEP_CONFIG".to_owned(), "/dev/null".to_owned())].into();
@@ -149,7 +141,9 @@ mod tests {
             ("test", "backends.a.base_url", "http://127.0.0.1:1".to_owned()),
             ("test", "routes", written.to_owned()),
         ];
-        Routes::new(&load(&Sources { file: None, environment, flags }).unwrap()).unwrap()
+        let config = load(&Sources { file: None, environment, flags }).unwrap();
+        let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
+        Routes::new(&config, &backends)
     }
 
     fn target(routes: &Routes, model: &str) -> Option<String> {

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::Backends;
 use super::attempt::{Attempt, Original, Planned};
+use super::credential::Lease;
 use super::route::Routes;
 use crate::config::{Config, Sources, load};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Record;
 use crate::wire::request::Envelope;
 
@@ -28,7 +31,9 @@ pub(crate) fn planned(stream: bool) -> Planned {
     let body = Bytes::from(format!("{{\"model\":\"m\",\"stream\":{stream}}}"));
     let envelope = Envelope::read(&body).unwrap();
     let record = Record::new("req_test".to_owned());
-    let plan = Routes::new(&config()).unwrap().plan("m").unwrap();
+    let config = config();
+    let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
+    let plan = Routes::new(&config, &backends).plan("m").unwrap();
     let original = Original { envelope, body, headers: HeaderMap::new(), record };
     Planned { original: Arc::new(original), plan }
 }
@@ -36,5 +41,6 @@ pub(crate) fn planned(stream: bool) -> Planned {
 /// An attempt at the first target of [`config`].
 pub(crate) fn attempt(stream: bool) -> Attempt {
     let planned = planned(stream);
-    Attempt::bind(&planned.original, &planned.plan.targets[0])
+    let target = &planned.plan.targets[0];
+    Attempt::bind(&planned.original, target, &Lease::new(&target.backend.credentials.all()[0]))
 }

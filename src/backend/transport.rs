@@ -100,6 +100,11 @@ impl Client {
         }
         builder.build().map(Self).map_err(ClientError::Build)
     }
+
+    /// A request over these connections.
+    pub(super) fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        self.0.post(url)
+    }
 }
 
 /// Sends an attempt to its backend and hands out the answer as it comes.
@@ -120,7 +125,6 @@ impl Service<Attempt> for Transport {
         Box::pin(async move {
             let request = backend
                 .client
-                .0
                 .post(backend.url.clone())
                 .headers(attempt.headers)
                 .body(attempt.body);

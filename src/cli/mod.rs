@@ -31,7 +31,8 @@ pub struct Arguments {
 pub enum Command {
     /// Serve clients.
     Serve(Configured),
-    /// Check the configuration and print the resolved chains; nothing is started or sent.
+    /// Check the configuration and print what it resolves to, credentials and chains; nothing is
+    /// started, sent or renewed.
     Check(Configured),
     /// Watch it work without a key or a network: a backend that keeps failing, a healthy one, and
     /// Sidestep in front of them.

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use globset::GlobMatcher;
-use http::{HeaderMap, HeaderName};
-use secrecy::SecretString;
+use http::HeaderMap;
 use url::Url;
 
+use super::auth::{Auth, AuthOrder};
 use crate::verdict::Rules;
 
 /// A sound configuration.
@@ -26,6 +26,8 @@ pub struct Config {
     pub retry_delay_max: Duration,
     /// What clients are told about waiting.
     pub retry_after: RetryAfter,
+    /// How credentials are kept fresh.
+    pub credentials: Credentials,
     /// The failure table's changes.
     pub rules: Rules,
     /// The backends, by name.
@@ -97,6 +99,21 @@ pub struct RetryAfter {
     pub max: Duration,
 }
 
+/// How credentials are kept fresh.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials {
+    /// The whole exchange with a token endpoint.
+    pub refresh_timeout: Duration,
+    /// How long before its expiry a token is renewed.
+    pub expiry_skew: Duration,
+    /// How often a file is looked at.
+    pub file_check_interval: Duration,
+    /// The longest pause after a renewal that failed.
+    pub backoff_max: Duration,
+    /// Bytes of a file, of a command's output, of a token endpoint's answer.
+    pub token_bytes_max: usize,
+}
+
 /// The time limits of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -119,8 +136,10 @@ pub struct Timeouts {
 pub struct Backend {
     /// Its `base_url` with `/responses` appended, its query kept.
     pub url: Url,
-    /// How it knows us.
-    pub auth: Auth,
+    /// How it knows us: credentials, in order. Never empty.
+    pub auth: Vec<Auth>,
+    /// Which of them a request tries first.
+    pub auth_order: AuthOrder,
     /// Headers of every request to it; their values are marked sensitive.
     pub headers: HeaderMap,
     /// Its time limits.
@@ -129,22 +148,6 @@ pub struct Backend {
     pub context_window: Option<u64>,
     /// Tokens that single models take.
     pub model_context_windows: BTreeMap<String, u64>,
-}
-
-/// How a backend knows us. `Debug` shows no secret.
-#[derive(Clone, Debug)]
-pub enum Auth {
-    /// It asks for nothing.
-    None,
-    /// `Authorization: Bearer SECRET`.
-    Bearer(SecretString),
-    /// A header of another name.
-    Header {
-        /// Its name.
-        name: HeaderName,
-        /// Its value.
-        secret: SecretString,
-    },
 }
 
 /// One route.

@@ -1,10 +1,13 @@
-//! The configuration: read from its sources ([`mod@load`]), as written ([`written`]), as used ([`checked`]).
+//! The configuration: read from its sources ([`mod@load`]), as written ([`written`]), as used ([`checked`], [`auth`]).
 //!
 //! Nothing here starts anything: a configuration that is not sound never reaches a port.
 
+pub mod auth;
 pub mod checked;
 pub mod load;
+pub mod locations;
 pub mod problem;
+pub mod secret;
 pub mod written;
 
 mod check;
@@ -12,3 +15,4 @@ mod check;
 pub use checked::Config;
 pub use load::{Sources, load};
 pub use problem::{ConfigError, Problem};
+pub use secret::Secret;

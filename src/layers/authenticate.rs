@@ -1,20 +1,36 @@
-//! Adds the credential of an attempt's own backend.
+//! Adds the credential of an attempt's own backend; without one, the attempt has failed before
+//! anything was sent.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tower::{Layer, Service};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt as _};
 
+use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
+use crate::verdict::{Evidence, Failure, Rules, Stage};
 
 /// Makes [`Authenticate`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AuthenticateLayer;
+#[derive(Clone, Debug)]
+pub struct AuthenticateLayer {
+    rules: Arc<Rules>,
+}
+
+impl AuthenticateLayer {
+    /// Judges by `rules` what it means that there is no credential.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules: Arc::new(rules) }
+    }
+}
 
 impl<S> Layer<S> for AuthenticateLayer {
     type Service = Authenticate<S>;
 
     fn layer(&self, inner: S) -> Authenticate<S> {
-        Authenticate { inner }
+        Authenticate { inner, rules: self.rules.clone() }
     }
 }
 
@@ -22,19 +38,37 @@ impl<S> Layer<S> for AuthenticateLayer {
 #[derive(Clone, Debug)]
 pub struct Authenticate<S> {
     inner: S,
+    rules: Arc<Rules>,
 }
 
-impl<S: Service<Attempt>> Service<Attempt> for Authenticate<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+impl<S> Service<Attempt> for Authenticate<S>
+where
+    S: Service<Attempt, Response = Answer, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut attempt: Attempt) -> S::Future {
-        attempt.target.backend.credential.apply(&mut attempt.headers);
-        self.inner.call(attempt)
+    fn call(&mut self, mut attempt: Attempt) -> Self::Future {
+        if attempt.lease.apply_ready(&attempt.original.headers, &mut attempt.headers) {
+            return Box::pin(self.inner.call(attempt));
+        }
+        let Self { inner, rules } = self.clone();
+        Box::pin(async move {
+            let Attempt { lease, original, headers, .. } = &mut attempt;
+            if let Err(error) = lease.apply(&original.headers, headers).await {
+                let evidence = Evidence::Credential(error.fault);
+                let failure = Failure::from_evidence(&rules, &evidence, Stage::BeforeRequest);
+                return Ok(Answer::Failed(failure, None));
+            }
+            // The backend's time begins now.
+            attempt.started = Instant::now();
+            inner.oneshot(attempt).await
+        })
     }
 }

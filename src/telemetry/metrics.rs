@@ -1,12 +1,12 @@
 //! Prometheus metrics: each family with its name, help and labels in one place. Label values come
 //! from the configuration or from closed sets, never from clients or backends.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::verdict::Failure;
@@ -30,6 +30,9 @@ pub struct Metrics {
     retries: IntCounterVec,
     failovers: IntCounterVec,
     exhausted: IntCounterVec,
+    credential_refreshes: IntCounterVec,
+    credential_state: IntGaugeVec,
+    credential_expiry: GaugeVec,
     /// Requests in work, streams included.
     pub in_flight: IntGauge,
     request_duration: HistogramVec,
@@ -65,6 +68,31 @@ impl Outcome {
     }
 }
 
+/// How a renewal of a credential ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// It was asked for and given.
+    Renewed,
+    /// Another process or person had renewed it.
+    Adopted,
+    /// It was refused for good.
+    Refused,
+    /// It could not be had now.
+    Unavailable,
+}
+
+impl Refresh {
+    /// The word for it in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Adopted => "adopted",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Metrics {
     /// Every metric at zero.
     ///
@@ -84,6 +112,9 @@ impl Metrics {
             retries: counter(&registry, "retries_total", "Second attempts at the same target, by the class that caused them.", &["backend", "class"])?,
             failovers: counter(&registry, "failovers_total", "Requests that went on from one backend to the next, by the class that caused it.", &["from", "to", "class"])?,
             exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
+            credential_refreshes: counter(&registry, "credential_refreshes_total", "Renewals of a credential, by outcome (renewed, adopted from another process or a changed file, refused for good, unavailable for now).", &["backend", "outcome"])?,
+            credential_state: IntGaugeVec::new(Opts::new("sidestep_credential_state", "1 for the state that a credential is in, 0 for every other; the credentials of a backend are numbered from 0."), &["backend", "credential", "state"])?,
+            credential_expiry: GaugeVec::new(Opts::new("sidestep_credential_expiry_timestamp_seconds", "When a credential's current token expires, in seconds since 1970, where that is known."), &["backend", "credential"])?,
             in_flight: IntGauge::new("sidestep_requests_in_flight", "Requests in work, streams included.")?,
             request_duration: histogram(&registry, "request_duration_seconds", "Time from a request's head to its answer's last byte.", "route")?,
             time_to_first_output: histogram(&registry, "time_to_first_output_seconds", "Time from a request's head to the first output of the backend that answered.", "backend")?,
@@ -97,6 +128,8 @@ impl Metrics {
             registry,
         };
         metrics.registry.register(Box::new(metrics.in_flight.clone()))?;
+        metrics.registry.register(Box::new(metrics.credential_state.clone()))?;
+        metrics.registry.register(Box::new(metrics.credential_expiry.clone()))?;
         metrics.registry.register(Box::new(metrics.overhead.clone()))?;
         metrics.registry.register(Box::new(build_info()?))?;
         metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -131,6 +164,32 @@ impl Metrics {
     /// Every target of a route failed.
     pub fn exhausted(&self, route: &str) {
         self.exhausted.with_label_values(&[route]).inc();
+    }
+
+    /// A renewal of a credential is over.
+    pub fn credential_refresh(&self, backend: &str, outcome: Refresh) {
+        self.credential_refreshes.with_label_values(&[backend, outcome.as_str()]).inc();
+    }
+
+    /// How a credential stands: `is` of `states`, and when it expires.
+    pub fn credential<'a>(
+        &self,
+        backend: &str,
+        number: usize,
+        states: impl Iterator<Item = &'a str>,
+        is: &str,
+        expires_at: Option<SystemTime>,
+    ) {
+        let number = number.to_string();
+        for state in states {
+            let gauge = self.credential_state.with_label_values(&[backend, &number, state]);
+            gauge.set(i64::from(state == is));
+        }
+        let since_1970 = expires_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(since_1970) = since_1970 {
+            let gauge = self.credential_expiry.with_label_values(&[backend, &number]);
+            gauge.set(since_1970.as_secs_f64());
+        }
     }
 
     /// The first output of an answer is there.

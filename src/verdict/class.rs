@@ -68,6 +68,9 @@ impl Class {
 words! {
     /// What to do about a failure.
     Action {
+        /// Renew the credential and ask the same target once more, then try the target's next
+        /// credential, then the next target that does not share it.
+        Refresh = "refresh",
         /// Ask the same target once more after a short random wait, then go on.
         Retry = "retry",
         /// Go on to the next target.
@@ -92,12 +95,16 @@ words! {
         Transport = "transport",
         /// The clock.
         Timeout = "timeout",
+        /// The credential itself: it could not be obtained.
+        Credential = "credential",
     }
 }
 
 words! {
     /// When a failure was seen.
     Stage {
+        /// Nothing has been sent to the backend.
+        BeforeRequest = "before_request",
         /// No output has gone to the client: another target can still answer.
         BeforeCommit = "before_commit",
         /// Output has gone to the client: the answer cannot be replaced any more.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::class::{Action, Class};
-use super::evidence::{Defect, TimeLimit, TransportFault};
+use super::evidence::{CredentialFault, Defect, TimeLimit, TransportFault};
 use super::table::{Row, Sign, TABLE};
 
 /// The failure table as Markdown: a line for each class and action, in the order of the classes.
@@ -40,6 +40,9 @@ fn in_words(sign: &Sign) -> String {
         Sign::Defect(defects) => list(defects, defect),
         Sign::Transport(faults) => list(faults, fault),
         Sign::Timeout(limits) => list(limits, limit),
+        Sign::Credential(faults) => {
+            format!("a credential that cannot be obtained ({})", list(faults, credential))
+        }
         Sign::AnyError => "any other error, or `failed` with none".to_owned(),
     }
 }
@@ -68,6 +71,18 @@ fn fault(fault: TransportFault) -> &'static str {
         TransportFault::Tls => "no TLS session",
         TransportFault::Reset => "connection reset or closed",
         TransportFault::Other => "any other connection failure",
+    }
+}
+
+fn credential(fault: CredentialFault) -> &'static str {
+    match fault {
+        CredentialFault::Missing => "there is none",
+        CredentialFault::Unreadable => "it cannot be read",
+        CredentialFault::Expired => "expired and not ours to renew",
+        CredentialFault::Command => "the command failed",
+        CredentialFault::Timeout => "no answer in time",
+        CredentialFault::Refused => "the renewal was refused",
+        CredentialFault::Unavailable => "no renewal for now",
     }
 }
 

@@ -67,6 +67,26 @@ words! {
     }
 }
 
+words! {
+    /// Why there is no credential to send.
+    CredentialFault {
+        /// There is none: no file, an empty one, nobody has logged in.
+        Missing = "missing",
+        /// It is there and cannot be read.
+        Unreadable = "unreadable",
+        /// It has expired, and only somebody else may renew it.
+        Expired = "expired",
+        /// The command failed, or printed no token.
+        Command = "command",
+        /// The command or the token endpoint did not answer in time.
+        Timeout = "timeout",
+        /// The token endpoint refused for good: only a new login helps.
+        Refused = "refused",
+        /// The token endpoint cannot do it now.
+        Unavailable = "unavailable",
+    }
+}
+
 /// One thing that shows a failure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence<'a> {
@@ -95,6 +115,8 @@ pub enum Evidence<'a> {
     Transport(TransportFault),
     /// A time limit that passed.
     Timeout(TimeLimit),
+    /// The credential could not be obtained.
+    Credential(CredentialFault),
 }
 
 impl<'a> Evidence<'a> {
@@ -108,6 +130,7 @@ impl<'a> Evidence<'a> {
             | Self::Defect { carrier: Carrier::Event, .. } => DetectedBy::Event,
             Self::Transport(_) => DetectedBy::Transport,
             Self::Timeout(_) => DetectedBy::Timeout,
+            Self::Credential(_) => DetectedBy::Credential,
         }
     }
 
@@ -115,7 +138,9 @@ impl<'a> Evidence<'a> {
     pub fn error(&self) -> Option<&'a ErrorObject> {
         match self {
             Self::Status { error, .. } | Self::Error { error, .. } => *error,
-            Self::Defect { .. } | Self::Transport(_) | Self::Timeout(_) => None,
+            Self::Defect { .. } | Self::Transport(_) | Self::Timeout(_) | Self::Credential(_) => {
+                None
+            }
         }
     }
 
@@ -128,6 +153,7 @@ impl<'a> Evidence<'a> {
             Self::Defect { defect, .. } => defect.as_str(),
             Self::Transport(fault) => fault.as_str(),
             Self::Timeout(limit) => limit.as_str(),
+            Self::Credential(fault) => fault.as_str(),
         }
     }
 
@@ -136,7 +162,9 @@ impl<'a> Evidence<'a> {
         match self {
             Self::Status { status, .. } => Some(*status),
             Self::Error { error, .. } => error.and_then(|error| error.status),
-            Self::Defect { .. } | Self::Transport(_) | Self::Timeout(_) => None,
+            Self::Defect { .. } | Self::Transport(_) | Self::Timeout(_) | Self::Credential(_) => {
+                None
+            }
         }
     }
 

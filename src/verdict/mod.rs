@@ -42,7 +42,7 @@ pub mod table;
 use std::time::Duration;
 
 pub use class::{Action, Class, DetectedBy, Stage};
-pub use evidence::{Carrier, Defect, Evidence, TimeLimit, TransportFault};
+pub use evidence::{Carrier, CredentialFault, Defect, Evidence, TimeLimit, TransportFault};
 pub use rules::Rules;
 
 /// A failure: what it is, how and when it was seen, what the rules advise, when to come back.

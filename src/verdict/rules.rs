@@ -29,7 +29,12 @@ impl Rules {
                     (row.class, row.action)
                 }),
         };
-        (class, self.actions.get(&class).copied().unwrap_or(action))
+        match self.actions.get(&class).copied().unwrap_or(action) {
+            // Who is forbidden is known: a new token would be refused in the same way, for ever
+            // (NousResearch/hermes-agent#26847).
+            Action::Refresh if evidence.status() == Some(403) => (class, Action::Next),
+            action => (class, action),
+        }
     }
 
     fn overridden(&self, evidence: &Evidence<'_>) -> Option<Class> {

@@ -4,7 +4,7 @@ use super::super::evidence::{Carrier, Defect, TimeLimit, TransportFault};
 use super::super::table::Sign;
 use super::*;
 use crate::wire::error_object::ErrorObject;
-use Action::{Next, NextLarger, Retry, Return};
+use Action::{Next, NextLarger, Refresh, Retry, Return};
 
 fn judge_status(status: u16, body: &str) -> (Class, Action) {
     let error = ErrorObject::in_error_body(body.as_bytes());
@@ -34,10 +34,10 @@ const ITEM_404: &str = r#"{"error":{"message":"Item with id 'rs_1' was not avail
 const RESPONSE_404: &str = r#"{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":null}}"#;
 
 const STATUSES: &[(u16, &str, Class, Action)] = &[
-    (401, OPENAI_401, Class::Auth, Next),
-    (401, "", Class::Auth, Next),
-    (400, OPENAI_401, Class::Auth, Next),
-    (400, GOOGLE_400, Class::Auth, Next),
+    (401, OPENAI_401, Class::Auth, Refresh),
+    (401, "", Class::Auth, Refresh),
+    (400, OPENAI_401, Class::Auth, Refresh),
+    (400, GOOGLE_400, Class::Auth, Refresh),
     (402, "", Class::Quota, Next),
     (403, "<html>blocked</html>", Class::Forbidden, Next),
     (403, r#"{"error":{"type":"authentication_error"}}"#, Class::Forbidden, Next),
@@ -88,8 +88,8 @@ fn statuses() {
 }
 
 const ERRORS: &[(&str, Class, Action)] = &[
-    (r#"{"code":"invalid_api_key"}"#, Class::Auth, Next),
-    (r#"{"type":"authentication_error"}"#, Class::Auth, Next),
+    (r#"{"code":"invalid_api_key"}"#, Class::Auth, Refresh),
+    (r#"{"type":"authentication_error"}"#, Class::Auth, Refresh),
     (r#"{"code":"insufficient_quota"}"#, Class::Quota, Next),
     (r#"{"code":"rate_limit_exceeded"}"#, Class::RateLimit, Next),
     (r#"{"code":429,"message":"Provider returned error"}"#, Class::RateLimit, Next),

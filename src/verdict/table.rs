@@ -5,7 +5,7 @@
 //! Azure, Anthropic, Google, vLLM, llama.cpp and Ollama as their public issues quote them.
 
 use super::class::{Action, Class};
-use super::evidence::{Defect, Evidence, TimeLimit, TransportFault};
+use super::evidence::{CredentialFault, Defect, Evidence, TimeLimit, TransportFault};
 
 /// What a row looks for. Codes count on every carrier; statuses also when an error under a good
 /// status carries one as a number.
@@ -39,6 +39,8 @@ pub enum Sign {
     Transport(&'static [TransportFault]),
     /// A time limit that passed.
     Timeout(&'static [TimeLimit]),
+    /// A credential that could not be obtained.
+    Credential(&'static [CredentialFault]),
     /// An error that says nothing that a row knows.
     AnyError,
 }
@@ -61,11 +63,11 @@ const fn row(class: Class, sign: Sign) -> Row {
 /// What to do about a class where neither a row nor the configuration says otherwise.
 pub const fn default_action(class: Class) -> Action {
     match class {
+        Class::Auth => Action::Refresh,
         Class::Overloaded | Class::Server => Action::Retry,
         Class::ContextLength => Action::NextLarger,
         Class::Policy | Class::InvalidRequest => Action::Return,
-        Class::Auth
-        | Class::Forbidden
+        Class::Forbidden
         | Class::Quota
         | Class::RateLimit
         | Class::Network
@@ -245,6 +247,8 @@ pub const TABLE: &[Row] = &[
     ),
     row(Class::Empty, Sign::Defect(&[Defect::Empty])),
     row(Class::Cancelled, Sign::Defect(&[Defect::Cancelled])),
+    // What a renewal could mend has been tried by then.
+    Row { sign: Sign::Credential(CredentialFault::ALL), class: Class::Auth, action: Action::Next },
     // The connection and the clock.
     Row {
         sign: Sign::Transport(&[TransportFault::Reset]),
@@ -309,6 +313,9 @@ impl Sign {
             }
             Self::Timeout(limits) => {
                 matches!(evidence, Evidence::Timeout(limit) if limits.contains(limit))
+            }
+            Self::Credential(faults) => {
+                matches!(evidence, Evidence::Credential(fault) if faults.contains(fault))
             }
             Self::AnyError => true,
         }

@@ -120,7 +120,12 @@ async fn the_examples_are_sound() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let output = sidestep(&["check", "--config", path.to_str().unwrap()])
-            .envs([("OPENAI_API_KEY", "x"), ("AZURE_API_KEY", "x"), ("OPENROUTER_API_KEY", "x")])
+            .envs([
+                ("OPENAI_API_KEY", "x"),
+                ("AZURE_API_KEY", "x"),
+                ("OPENROUTER_API_KEY", "x"),
+                ("HOME", "/nowhere"),
+            ])
             .output()
             .await
             .unwrap();

@@ -1,56 +1,178 @@
 //! What proves to a backend who we are.
+//!
+//! A credential either never changes ([`Kind::Fixed`]) or is kept fresh by `renewal`, which gets
+//! its tokens from a `source`: one file for each kind. [`Lease`] is what a request holds of a
+//! credential, [`Pool`] what a backend does.
 
-use std::fmt;
+pub mod codex;
+pub mod error;
+pub mod lease;
+pub mod pool;
+pub mod status;
+pub mod token_file;
+
+mod command;
+mod file;
+mod jwt;
+mod oauth;
+mod renewal;
+mod source;
+mod token;
+mod token_endpoint;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret as _;
+use http::{HeaderMap, HeaderName};
 
 use super::transport::ClientError;
-use crate::config::checked::Auth;
+use crate::config::auth::{Auth, TokenEndpoint};
+use crate::config::checked::Credentials;
+use crate::telemetry::metrics::Metrics;
+pub use error::CredentialError;
+pub use lease::Lease;
+pub use pool::Pool;
+use renewal::Renewal;
+use source::Source;
+use token::Token;
+use token_file::{TokenFile, Tokens};
 
-/// A credential that does not change while the program runs. `Debug` shows no secret.
-#[derive(Clone)]
+/// Headers of a client that carry its own credential.
+const OF_CLIENTS: [HeaderName; 3] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("chatgpt-account-id"),
+];
+
+/// A credential. `Debug` shows no secret.
+#[derive(Debug)]
 pub struct Credential {
-    header: Option<(HeaderName, HeaderValue)>,
+    kind_word: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// The backend asks for nothing.
+    None,
+    /// The client's own credential.
+    Passthrough,
+    /// A secret that stays the same while the program runs.
+    Fixed { token: Token, origin: String },
+    /// A token that is kept fresh.
+    Renewed(Arc<Renewal>),
 }
 
 impl Credential {
-    /// The credential of the configuration.
+    /// The credential of the configuration. `backend` is whose it is in logs and metrics.
+    ///
+    /// Reads the file that it may have; a file that is not there is no error yet.
     ///
     /// # Errors
     ///
-    /// When the secret has characters that no header can hold.
-    pub fn new(auth: &Auth) -> Result<Self, ClientError> {
-        let header = match auth {
-            Auth::None => None,
-            Auth::Bearer(secret) => {
-                Some((AUTHORIZATION, sensitive(&format!("Bearer {}", secret.expose_secret()))?))
+    /// When the secret has characters that no header can hold, or no HTTP client can be built.
+    pub fn new(
+        auth: &Auth,
+        settings: Credentials,
+        backend: &Arc<str>,
+        metrics: &Metrics,
+    ) -> Result<Self, ClientError> {
+        let bytes_max = settings.token_bytes_max;
+        let source: Box<dyn Source> = match auth.clone() {
+            Auth::None => return Ok(Self { kind_word: auth.kind(), kind: Kind::None }),
+            Auth::Passthrough => {
+                return Ok(Self { kind_word: auth.kind(), kind: Kind::Passthrough });
             }
-            Auth::Header { name, secret } => {
-                Some((name.clone(), sensitive(secret.expose_secret())?))
+            Auth::Fixed { header, secret, origin } => {
+                let token =
+                    Token::new(&header, secret.expose()).map_err(|_| ClientError::Secret)?;
+                return Ok(Self { kind_word: auth.kind(), kind: Kind::Fixed { token, origin } });
             }
+            Auth::File { header, file } => Box::new(file::SecretFile { header, file, bytes_max }),
+            Auth::Command { header, command, timeout, refresh_interval } => {
+                Box::new(command::Command { header, command, timeout, refresh_interval, bytes_max })
+            }
+            Auth::OAuth { endpoint, file } => {
+                let file = TokenFile { path: file, bytes_max };
+                let again = "sidestep login oauth --backend NAME";
+                Box::new(login(endpoint, file, settings, oauth::token_of, again)?)
+            }
+            Auth::Codex { endpoint, file } => {
+                let file = TokenFile { path: file, bytes_max };
+                let again = "sidestep login codex --import";
+                Box::new(login(endpoint, file, settings, codex::token_of, again)?)
+            }
+            Auth::CodexReadOnly { file } => Box::new(codex::CliLogin { file, bytes_max }),
         };
-        Ok(Self { header })
+        let renewal = Renewal::new(source, settings, backend.clone(), metrics.clone());
+        Ok(Self { kind_word: auth.kind(), kind: Kind::Renewed(Arc::new(renewal)) })
     }
 
-    /// Adds it to the headers of an attempt.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        if let Some((name, value)) = &self.header {
-            headers.insert(name, value.clone());
+    /// Whether it is the client's own, so that its rejection is the client's to hear of.
+    pub fn is_clients_own(&self) -> bool {
+        matches!(self.kind, Kind::Passthrough)
+    }
+
+    /// Whether the backend asks for nothing: then there is nothing that targets could share.
+    pub fn is_none(&self) -> bool {
+        matches!(self.kind, Kind::None)
+    }
+
+    /// Waits until no renewal is running, so that the end of the process breaks none off.
+    pub async fn settle(&self) {
+        if let Some(renewal) = self.renewal() {
+            renewal.settle().await;
+        }
+    }
+
+    fn renewal(&self) -> Option<&Arc<Renewal>> {
+        match &self.kind {
+            Kind::Renewed(renewal) => Some(renewal),
+            Kind::None | Kind::Passthrough | Kind::Fixed { .. } => None,
+        }
+    }
+
+    /// Adds what needs no renewal, and gives back what does.
+    fn apply_fixed(&self, client: &HeaderMap, headers: &mut HeaderMap) -> Option<&Arc<Renewal>> {
+        match &self.kind {
+            Kind::None => None,
+            Kind::Passthrough => {
+                for name in OF_CLIENTS {
+                    if let Some(value) = client.get(&name) {
+                        let mut value = value.clone();
+                        value.set_sensitive(true);
+                        headers.insert(name, value);
+                    }
+                }
+                None
+            }
+            Kind::Fixed { token, .. } => {
+                token.apply(headers);
+                None
+            }
+            Kind::Renewed(renewal) => Some(renewal),
         }
     }
 }
 
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.header.as_ref().map(|(name, _)| name.as_str());
-        f.debug_struct("Credential").field("header", &name).finish_non_exhaustive()
-    }
-}
-
-fn sensitive(text: &str) -> Result<HeaderValue, ClientError> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| ClientError::Secret)?;
-    value.set_sensitive(true);
-    Ok(value)
+fn login(
+    endpoint: TokenEndpoint,
+    file: TokenFile,
+    settings: Credentials,
+    token_of: fn(&Tokens) -> Result<Option<Token>, CredentialError>,
+    login_command: &'static str,
+) -> Result<oauth::Login, ClientError> {
+    let Credentials { refresh_timeout, token_bytes_max, .. } = settings;
+    /// A peer that renews may take as long as its own exchange and some more.
+    const LOCK_TIMEOUT_MIN: Duration = Duration::from_secs(15);
+    let lock_timeout = LOCK_TIMEOUT_MIN.max(refresh_timeout + Duration::from_secs(5));
+    Ok(oauth::Login {
+        exchange: token_endpoint::Exchange::new(endpoint, refresh_timeout, token_bytes_max)?,
+        file,
+        lock_timeout,
+        token_of,
+        login_command,
+        unsaved: Mutex::default(),
+    })
 }

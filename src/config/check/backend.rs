@@ -1,18 +1,15 @@
 //! The backends: where they are, how they know us, their headers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
+use url::{Host, Url};
 
-use super::super::checked::{Auth, Backend, Timeouts};
+use super::super::auth::Auth;
+use super::super::checked::{Backend, Timeouts};
+use super::super::secret::Secret;
 use super::super::written;
 use super::{Check, quoted};
-
-/// Larger files are no secrets.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 impl Check<'_> {
     pub(super) fn backend(
@@ -28,7 +25,12 @@ impl Check<'_> {
             self.wrong(&key, quoted(name), "a name of lower-case letters, digits, \"-\" and \"_\"");
         }
         let url = self.base_url(&format!("{key}.base_url"), backend.base_url.as_deref());
-        let auth = self.auth(&format!("{key}.auth"), backend.auth.as_ref());
+        let auth = self.auth(&key, backend);
+        if let (Some(url), Some(auth)) = (&url, &auth)
+            && auth.iter().any(|auth| *auth != Auth::None)
+        {
+            self.encrypted(&format!("{key}.base_url"), url);
+        }
         let headers = self.headers(&format!("{key}.headers"), &backend.headers);
         let own = &backend.timeouts;
         let pick = |own: Option<written::Span>, default| own.map_or(default, |span| span.0);
@@ -43,10 +45,12 @@ impl Check<'_> {
         if timeouts != defaults {
             self.positive_timeouts(&format!("{key}.timeouts"), timeouts);
         }
+        let auth_order = self.auth_order(&key, backend.auth_order.as_deref());
         let windows = backend.models.iter();
         Some(Backend {
             url: url?,
             auth: auth?,
+            auth_order,
             headers,
             timeouts,
             context_window: backend.context_window,
@@ -57,6 +61,14 @@ impl Check<'_> {
     }
 
     fn base_url(&mut self, key: &str, text: Option<&str>) -> Option<Url> {
+        let mut url = self.url(key, text)?;
+        let path = format!("{}/responses", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Some(url)
+    }
+
+    /// A URL to send requests to.
+    pub(super) fn url(&mut self, key: &str, text: Option<&str>) -> Option<Url> {
         let allowed = "an http:// or https:// URL without user, password and fragment";
         let Some(text) = text else {
             self.wrong(key, "nothing", allowed);
@@ -69,7 +81,7 @@ impl Check<'_> {
                 && url.password().is_none()
                 && url.fragment().is_none()
         });
-        let Some(mut url) = parsed else {
+        if parsed.is_none() {
             // Whatever stands before an `@` may be a password.
             let shown = if text.contains('@') {
                 "a URL with a user or password".to_owned()
@@ -77,105 +89,30 @@ impl Check<'_> {
                 quoted(text)
             };
             self.wrong(key, shown, allowed);
-            return None;
-        };
-        let path = format!("{}/responses", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        Some(url)
-    }
-
-    fn auth(&mut self, key: &str, auth: Option<&written::Auth>) -> Option<Auth> {
-        let Some(auth) = auth else {
-            return Some(Auth::None);
-        };
-        let at = |field: &str| format!("{key}.{field}");
-        match auth.kind.as_deref() {
-            Some("none") => {
-                if auth.env.is_some()
-                    || auth.file.is_some()
-                    || auth.secret.is_some()
-                    || auth.name.is_some()
-                {
-                    self.wrong(key, "kind = \"none\" beside other keys", "kind = \"none\" alone");
-                }
-                Some(Auth::None)
-            }
-            Some("bearer") => {
-                if auth.name.is_some() {
-                    self.wrong(
-                        &at("name"),
-                        "a header name for kind = \"bearer\"",
-                        "a name only for kind = \"header\"",
-                    );
-                }
-                Some(Auth::Bearer(self.secret(key, auth)?))
-            }
-            Some("header") => {
-                let name = auth.name.as_deref().unwrap_or_default();
-                let header = HeaderName::try_from(name).ok();
-                if header.is_none() {
-                    self.wrong(&at("name"), quoted(name), "a header name such as \"api-key\"");
-                }
-                let secret = self.secret(key, auth);
-                Some(Auth::Header { name: header?, secret: secret? })
-            }
-            other => {
-                let found = other.map_or_else(|| "nothing".to_owned(), quoted);
-                self.wrong(&at("kind"), found, "\"none\", \"bearer\" or \"header\"");
-                None
-            }
         }
+        parsed
     }
 
-    /// The secret of one source, fit to be a header value.
-    fn secret(&mut self, key: &str, auth: &written::Auth) -> Option<SecretString> {
-        let at = |field: &str| format!("{key}.{field}");
-        let (place, text) = match (&auth.env, &auth.file, &auth.secret) {
-            (Some(name), None, None) => {
-                let value = self.environment.get(name).filter(|value| !value.trim().is_empty());
-                if value.is_none() {
-                    self.wrong(
-                        &at("env"),
-                        format!("{name}, which is not set"),
-                        "the name of an environment variable that is set",
-                    );
-                }
-                (at("env"), value?.clone())
-            }
-            (None, Some(file), None) => match read_secret(file) {
-                Ok(text) => (at("file"), text),
-                Err(error) => {
-                    self.wrong(
-                        &at("file"),
-                        format!("{} ({error})", file.display()),
-                        "a readable file with the secret",
-                    );
-                    return None;
-                }
-            },
-            (None, None, Some(secret)) => (at("secret"), secret.expose_secret().to_owned()),
-            (None, None, None) => {
-                self.wrong(key, "no secret", "one of env, file and secret");
-                return None;
-            }
-            _ => {
-                self.wrong(key, "more than one secret", "one of env, file and secret");
-                return None;
-            }
+    /// Without TLS, everybody on the way could read the credential.
+    pub(super) fn encrypted(&mut self, key: &str, url: &Url) {
+        let is_loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
         };
-        let secret = text.trim();
-        if secret.is_empty() || HeaderValue::try_from(secret).is_err() {
+        let host = url.host_str().unwrap_or_default();
+        let is_allowed = self.credentials.plain_http_hosts.iter().any(|allowed| allowed == host);
+        if url.scheme() == "http" && !is_loopback && !is_allowed {
             self.wrong(
-                &place,
-                "a secret that is empty or has characters that no header can hold",
-                "printable characters",
+                key,
+                format!("a credential over plain http:// to {host}"),
+                "https://, a loopback address, or a host named in credentials.plain_http_hosts",
             );
-            return None;
         }
-        Some(SecretString::from(secret))
     }
 
-    fn headers(&mut self, key: &str, written: &BTreeMap<String, SecretString>) -> HeaderMap {
+    fn headers(&mut self, key: &str, written: &BTreeMap<String, Secret>) -> HeaderMap {
         // What Sidestep itself decides for each attempt.
         const OURS: [&str; 7] = [
             "authorization", "content-length", "content-type", "transfer-encoding", "host",
@@ -193,7 +130,7 @@ impl Check<'_> {
                     format!("a header name other than {}; a key goes into auth", OURS.join(", ")),
                 );
             }
-            let value = HeaderValue::try_from(value.expose_secret()).ok();
+            let value = HeaderValue::try_from(value.expose()).ok();
             if value.is_none() {
                 self.wrong(&at, "a value that no header can hold", "printable characters");
             }
@@ -204,11 +141,4 @@ impl Check<'_> {
         }
         headers
     }
-}
-
-fn read_secret(file: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(file)?.len() > SECRET_BYTES_MAX {
-        return Err(std::io::Error::other(format!("larger than {SECRET_BYTES_MAX} bytes")));
-    }
-    std::fs::read_to_string(file)
 }

@@ -1,5 +1,6 @@
 //! From as written to as used: every value checked, every reference resolved, every problem noted.
 
+mod auth;
 mod backend;
 mod routes;
 
@@ -20,12 +21,14 @@ pub(super) fn check(
     environment: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
 ) -> Option<Config> {
-    let mut check = Check { origin, environment, problems };
+    let credentials = &written.credentials;
+    let mut check = Check { origin, environment, credentials, problems };
     let server = check.server(&written.server);
     let log = check.log(&written.log);
     let limits = check.limits(&written.limits);
     let timeouts = check.timeouts(&written.timeouts);
     let rules = check.rules(&written.failures);
+    let credentials = check.credentials();
     let names: BTreeSet<String> = written.backends.keys().cloned().collect();
     if names.is_empty() {
         check.wrong(
@@ -54,6 +57,7 @@ pub(super) fn check(
             default: written.retry_after.default.0.min(written.retry_after.max.0),
             max: written.retry_after.max.0,
         },
+        credentials,
         rules,
         backends,
         routes,
@@ -63,6 +67,7 @@ pub(super) fn check(
 struct Check<'a> {
     origin: &'a Origin,
     environment: &'a BTreeMap<String, String>,
+    credentials: &'a written::Credentials,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -132,6 +137,25 @@ impl Check<'_> {
             held_events_max: limits.held_events_max,
             held_bytes_max: limits.held_bytes_max.0,
             event_bytes_max: limits.event_bytes_max.0,
+        }
+    }
+
+    fn credentials(&mut self) -> checked::Credentials {
+        let written = self.credentials;
+        for (key, span) in [
+            ("credentials.refresh_timeout", written.refresh_timeout),
+            ("credentials.command_timeout", written.command_timeout),
+            ("credentials.backoff_max", written.backoff_max),
+        ] {
+            self.positive(key, span.0);
+        }
+        self.at_least_one("credentials.token_bytes_max", written.token_bytes_max.0);
+        checked::Credentials {
+            refresh_timeout: written.refresh_timeout.0,
+            expiry_skew: written.expiry_skew.0,
+            file_check_interval: written.file_check_interval.0,
+            backoff_max: written.backoff_max.0,
+            token_bytes_max: written.token_bytes_max.0,
         }
     }
 

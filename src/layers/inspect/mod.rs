@@ -31,7 +31,7 @@ use crate::backend::headers;
 use crate::backend::transport::TransportError;
 use crate::config::checked::{Limits, Stream, Timeouts};
 use crate::telemetry::record::Record;
-use crate::verdict::{Carrier, Class, Defect, Evidence, Failure, Rules, Stage, TimeLimit};
+use crate::verdict::{Action, Carrier, Class, Defect, Evidence, Failure, Rules, Stage, TimeLimit};
 use crate::wire::error_object::ErrorObject;
 use reader::{BodyReader, ReadError, Start};
 
@@ -95,6 +95,7 @@ where
             record: attempt.original.record.clone(),
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
+            is_clients_credential: attempt.lease.credential().is_clients_own(),
             started: attempt.started,
             timeouts: attempt.target.backend.timeouts,
         };
@@ -118,6 +119,7 @@ struct Inspection {
     record: Record,
     wants_stream: bool,
     is_background: bool,
+    is_clients_credential: bool,
     started: Instant,
     timeouts: Timeouts,
 }
@@ -170,7 +172,12 @@ impl Inspection {
 
     /// A failure, with the backend's own words where they may stand as the client's answer.
     fn failed(&self, evidence: &Evidence<'_>, own_words: Option<Response<Body>>) -> Answer {
-        let failure = Failure::from_evidence(&self.settings.rules, evidence, Stage::BeforeCommit);
+        let mut failure =
+            Failure::from_evidence(&self.settings.rules, evidence, Stage::BeforeCommit);
+        if self.is_clients_credential && failure.class == Class::Auth {
+            // Only the client can mend it, so only the client has to hear of it.
+            failure.action = Action::Return;
+        }
         // A complaint about Sidestep's credential would send the client after its own: on a 401,
         // Codex spends the refresh token of its user's login.
         let is_about_us = match failure.class {
@@ -178,6 +185,7 @@ impl Inspection {
             Class::Policy | Class::InvalidRequest => evidence.status() == Some(401),
             _ => matches!(evidence.status(), Some(401 | 403)),
         };
+        let is_about_us = is_about_us && !self.is_clients_credential;
         let own_words = own_words.filter(|_| evidence.is_spoken() && !is_about_us);
         Answer::Failed(failure, own_words)
     }

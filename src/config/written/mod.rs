@@ -3,15 +3,18 @@
 //! Sections that `config/default.toml` fills are plain values; what only the user can know is
 //! optional here and demanded in the check, so that one pass finds every problem.
 
+mod auth;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+use super::secret::Secret;
+pub use auth::{Auth, AuthList, SecretSource};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -31,6 +34,8 @@ pub struct Written {
     pub retry: Retry,
     /// `[retry_after]`.
     pub retry_after: RetryAfter,
+    /// `[credentials]`.
+    pub credentials: Credentials,
     /// `[failures]`.
     pub failures: Failures,
     /// `[backends.NAME]`.
@@ -153,6 +158,26 @@ pub struct RetryAfter {
     pub max: Span,
 }
 
+/// `[credentials]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// The whole exchange with a token endpoint.
+    pub refresh_timeout: Span,
+    /// The run of a command.
+    pub command_timeout: Span,
+    /// How long before its expiry a token is renewed.
+    pub expiry_skew: Span,
+    /// How often a file is looked at.
+    pub file_check_interval: Span,
+    /// The longest pause after a renewal that failed.
+    pub backoff_max: Span,
+    /// Bytes of a file, of a command's output, of a token endpoint's answer.
+    pub token_bytes_max: Size,
+    /// Hosts that may get a credential without TLS.
+    pub plain_http_hosts: Vec<String>,
+}
+
 /// `[failures]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,10 +200,13 @@ pub struct Backend {
     /// Where its API begins.
     pub base_url: Option<String>,
     /// How it knows us.
-    pub auth: Option<Auth>,
+    #[serde(default)]
+    pub auth: AuthList,
+    /// `in_order` or `round_robin`.
+    pub auth_order: Option<String>,
     /// Headers of every request to it. They may hold secrets.
     #[serde(default)]
-    pub headers: BTreeMap<String, SecretString>,
+    pub headers: BTreeMap<String, Secret>,
     /// Its own time limits.
     #[serde(default)]
     pub timeouts: TimeoutOverrides,
@@ -195,22 +223,6 @@ pub struct Backend {
 pub struct Model {
     /// Tokens that it takes.
     pub context_window: Option<u64>,
-}
-
-/// `auth = { … }`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// `none`, `bearer` or `header`.
-    pub kind: Option<String>,
-    /// The header's name, for `header`.
-    pub name: Option<String>,
-    /// The secret: in an environment variable.
-    pub env: Option<String>,
-    /// The secret: in a file.
-    pub file: Option<PathBuf>,
-    /// The secret itself.
-    pub secret: Option<SecretString>,
 }
 
 /// `[[routes]]`.

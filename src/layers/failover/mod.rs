@@ -1,11 +1,13 @@
 //! Goes from target to target until one answers.
 //!
 //! Decides by verdicts alone: no status, header or body is looked at here. The loop is bounded by
-//! `limits.attempts_max`, each target is asked twice at most.
+//! `limits.attempts_max`; with one credential, a target is asked three times at most: once more after a
+//! renewal, once more after a failure that is worth a retry.
+
+mod walk;
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -18,63 +20,8 @@ use crate::backend::answer::{Answer, Exhausted};
 use crate::backend::attempt::{Attempt, Planned};
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Action, Failure};
-
-/// The bounds within which failures are acted upon.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// Attempts for one request.
-    pub attempts_max: usize,
-    /// The longest wait before a retry on the same target.
-    pub retry_delay_max: Duration,
-}
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Ask the same target once more.
-    Retry,
-    /// Ask the target at this place in the chain.
-    Next(usize),
-    /// Give the client this answer.
-    Return,
-    /// No target is left.
-    GiveUp,
-}
-
-/// Where a request stands in its chain.
-#[derive(Clone, Copy, Debug)]
-struct Position<'a> {
-    targets: &'a [Target],
-    index: usize,
-    attempts: usize,
-    was_retried: bool,
-}
-
-impl Policy {
-    fn step(&self, failure: &Failure, at: Position<'_>) -> Step {
-        let may_go_on = at.attempts < self.attempts_max;
-        match failure.action {
-            Action::Retry if may_go_on && !at.was_retried => Step::Retry,
-            Action::Retry | Action::Next => match at.index + 1 {
-                next if may_go_on && next < at.targets.len() => Step::Next(next),
-                _ => Step::GiveUp,
-            },
-            Action::NextLarger if may_go_on => {
-                let size = |target: &Target| target.context_window();
-                let too_small = at.targets.get(at.index).and_then(size);
-                let larger = (at.index + 1..at.targets.len())
-                    .find(|next| too_small.is_some() && size(&at.targets[*next]) > too_small);
-                larger.map_or(Step::Return, Step::Next)
-            }
-            Action::NextLarger | Action::Return => Step::Return,
-        }
-    }
-
-    /// Full jitter: clients that failed together do not come back together.
-    fn retry_delay(&self) -> Duration {
-        self.retry_delay_max.mul_f64(fastrand::f64())
-    }
-}
+pub use walk::Policy;
+use walk::{Step, Walk};
 
 /// Makes [`Failover`].
 #[derive(Clone, Debug)]
@@ -132,54 +79,59 @@ where
     S::Future: Send,
 {
     async fn run(self, Planned { original, plan }: Planned) -> Result<Response<Body>, Exhausted> {
-        let targets = plan.targets.as_slice();
+        let Some(mut walk) = Walk::begin(self.policy, &plan.targets) else {
+            return Err(Exhausted { attempts: Vec::new() });
+        };
         let mut failed = Vec::new();
-        let (mut index, mut was_retried) = (0, false);
-        while let Some(target) = targets.get(index) {
-            let attempt = Attempt::bind(&original, target);
+        loop {
+            let target = walk.target();
+            let attempt = Attempt::bind(&original, target, walk.lease());
             let Ok(answer) = tower::ServiceExt::oneshot(self.inner.clone(), attempt).await;
             let (failure, own_words) = match answer {
                 Answer::Relay(response) => return Ok(response),
                 Answer::Failed(failure, own_words) => (failure, own_words),
             };
             failed.push((target.clone(), failure.clone()));
-            let at = Position { targets, index, attempts: failed.len(), was_retried };
-            match self.policy.step(&failure, at) {
+            let began = Instant::now();
+            let is_renewed = renew(&walk, &failure).await;
+            match walk.step(&failure, is_renewed) {
+                Step::Renewed | Step::NextCredential => {
+                    self.metrics.retry(&target.backend.name, &failure);
+                }
                 Step::Retry => {
                     self.metrics.retry(&target.backend.name, &failure);
-                    let began = Instant::now();
                     tokio::time::sleep(self.policy.retry_delay()).await;
-                    original.record.waited(began.elapsed());
-                    was_retried = true;
                 }
-                Step::Next(next) => {
-                    self.tell(original.record.id(), target, &targets[next], &failure);
-                    (index, was_retried) = (next, false);
-                }
+                Step::Next => self.tell(original.record.id(), target, walk.target(), &failure),
                 Step::Return => match own_words {
                     Some(own_words) => return Ok(own_words),
                     None => break,
                 },
                 Step::GiveUp => {
-                    self.metrics.exhausted(&plan.route.name);
-                    tracing::warn!(
-                        request_id = original.record.id(),
-                        route = &*plan.route.name,
-                        last = target.to_string(),
-                        class = failure.class.as_str(),
-                        detected_by = failure.detected_by.as_str(),
-                        detail = failure.detail,
-                        "every target failed"
-                    );
+                    self.gave_up(original.record.id(), &plan.route.name, target, &failure);
                     match own_words {
                         // The words of one among several would hide what the others said.
-                        Some(own_words) if targets.len() == 1 => return Ok(own_words),
+                        Some(own_words) if plan.targets.len() == 1 => return Ok(own_words),
                         _ => break,
                     }
                 }
             }
+            original.record.waited(began.elapsed());
         }
         Err(Exhausted { attempts: failed })
+    }
+
+    fn gave_up(&self, request_id: &str, route: &str, last: &Target, failure: &Failure) {
+        self.metrics.exhausted(route);
+        tracing::warn!(
+            request_id,
+            route,
+            last = last.to_string(),
+            class = failure.class.as_str(),
+            detected_by = failure.detected_by.as_str(),
+            detail = failure.detail,
+            "every target failed"
+        );
     }
 
     fn tell(&self, request_id: &str, from: &Target, to: &Target, failure: &Failure) {
@@ -197,6 +149,17 @@ where
     }
 }
 
+/// Renews the credential that a failure calls into question, if that makes sense; whether there is a
+/// newer one now.
+async fn renew(walk: &Walk<'_>, failure: &Failure) -> bool {
+    if failure.action != Action::Refresh {
+        return false;
+    }
+    if walk.was_renewed() {
+        walk.lease().pause();
+    }
+    walk.may_renew() && walk.lease().renew().await
+}
+
 #[cfg(test)]
-#[path = "failover_tests.rs"]
 mod tests;
