@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod faults;
+pub mod login;
 pub mod serve;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::AppError;
+use crate::backend::credential::CredentialError;
 use crate::config::{Config, ConfigError, Sources};
 use crate::telemetry::logs::LogError;
 
@@ -34,6 +36,9 @@ pub enum Command {
     /// Check the configuration and print what it resolves to, credentials and chains; nothing is
     /// started, sent or renewed.
     Check(Configured),
+    /// Give a backend a login of its own.
+    #[command(subcommand)]
+    Login(Login),
     /// Watch it work without a key or a network: a backend that keeps failing, a healthy one, and
     /// Sidestep in front of them.
     Demo(Demo),
@@ -50,6 +55,40 @@ pub struct Configured {
     /// The address to listen on [default: 127.0.0.1:8787].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+}
+
+/// Which login.
+#[derive(Debug, Subcommand)]
+pub enum Login {
+    /// A ChatGPT login of the Codex CLI, for kind = "codex".
+    Codex(CodexLogin),
+    /// A refresh token from standard input, for kind = "oauth".
+    Oauth(OauthLogin),
+}
+
+/// Arguments of `login codex`.
+#[derive(Debug, Args)]
+pub struct CodexLogin {
+    /// Copy the login that the Codex CLI has.
+    #[arg(long, required = true)]
+    pub import: bool,
+    /// The Codex CLI's folder [default: $CODEX_HOME, ~/.codex].
+    #[arg(long, value_name = "FOLDER")]
+    pub codex_home: Option<PathBuf>,
+    /// The file to write, the backend's `file` [default: ~/.local/state/sidestep/codex.json].
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+/// Arguments of `login oauth`.
+#[derive(Debug, Args)]
+pub struct OauthLogin {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub from: Configured,
+    /// The backend whose token file is written.
+    #[arg(long, value_name = "NAME")]
+    pub backend: String,
 }
 
 /// Arguments of `demo`.
@@ -103,6 +142,18 @@ pub enum CommandError {
         #[source]
         source: io::Error,
     },
+    /// A login cannot be read.
+    #[error(transparent)]
+    Login(#[from] CredentialError),
+    /// A login cannot be stored.
+    #[error("the login cannot be written to {}: {source}", file.display())]
+    Store {
+        /// Where to.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Something else of the system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -117,9 +168,9 @@ impl CommandError {
         const IO: u8 = 74;
         ExitCode::from(match self {
             Self::Config(_) | Self::Argument(_) => USAGE,
-            Self::Listen { .. } => UNAVAILABLE,
+            Self::Listen { .. } | Self::Login(_) => UNAVAILABLE,
             Self::Log(_) | Self::App(_) => SOFTWARE,
-            Self::Io(_) => IO,
+            Self::Io(_) | Self::Store { .. } => IO,
         })
     }
 }
@@ -149,6 +200,7 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
             runtime()?.block_on(serve::serve(config))
         }
         Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
+        Command::Login(login) => runtime()?.block_on(login::login(login, environment)),
         Command::Demo(demo) => runtime()?.block_on(demo::demo(&demo.listen)),
         Command::Faults(Faults { list: true, .. }) => faults::list(&mut io::stdout().lock()),
         Command::Faults(faults) => runtime()?.block_on(faults::serve(&faults)),
