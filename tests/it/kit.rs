@@ -1,8 +1,10 @@
 //! The test kit: a proxy with fault backends behind it, and what a client gets from it.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -15,6 +17,7 @@ use sidestep::wire::sse::{EventFields, EventSplitter};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::level_filters::LevelFilter;
 
 /// The names of the backends of a chain, in order.
 pub(crate) const NAMES: [&str; 3] = ["primary", "secondary", "tertiary"];
@@ -49,6 +52,45 @@ pub(crate) fn configure(toml: &str) -> Config {
     std::fs::write(&file, toml).unwrap();
     load(&Sources { file: Some(file), ..Sources::default() })
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What only secrets of these tests contain: keys, tokens, accounts.
+const MARKS: [&str; 7] = [
+    "key-of-", "good-key", "secret-of-", "refresh-token-", "eyJhbGciOiJub25lIn0", "account-of-",
+    "-tok-",
+];
+
+/// Ends the whole run if a text that anybody may see holds a secret. Everything that Sidestep says
+/// to a client, to whoever scrapes it and to its log goes through here, in every test.
+pub(crate) fn must_hold_no_secret(text: &str) {
+    if let Some(mark) = MARKS.iter().find(|mark| text.contains(**mark)) {
+        // A panic might stay in a task that nobody waits for.
+        let _ = writeln!(std::io::stderr(), "A SECRET IS TOLD ({mark}): {text}");
+        std::process::abort();
+    }
+}
+
+/// Takes every line that is logged in this process, however talkative.
+#[derive(Clone, Copy)]
+struct Watch;
+
+impl std::io::Write for Watch {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        must_hold_no_secret(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn watch_the_log() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let watched = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+        watched.with_writer(|| Watch).with_ansi(false).init();
+    });
 }
 
 impl Rig {
@@ -98,6 +140,7 @@ impl Rig {
     pub(crate) async fn start(config: Config, backends: Vec<FaultBackend>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        watch_the_log();
         let app = App::new(config).unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
@@ -224,6 +267,7 @@ pub(crate) async fn read(request: reqwest::RequestBuilder) -> Reply {
             Err(_) => break false,
         }
     };
+    must_hold_no_secret(&format!("{status} {headers:?} {}", String::from_utf8_lossy(&body)));
     Reply { status, headers, body: body.into(), is_whole }
 }
 

@@ -1,7 +1,7 @@
 //! End-to-end tests: the real server against the built-in fault backend, all on 127.0.0.1:0.
 //!
-//! One binary, because each one links the whole program. [`kit`] is the test kit; every other
-//! module is one topic.
+//! One binary, because each one links the whole program. [`kit`] and [`program`] are the test
+//! kit; every other module is one topic.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,10 +10,13 @@
 )]
 
 mod kit;
+mod program;
 
 mod api;
 mod commands;
-mod config;
+mod credentials;
+mod credentials_kinds;
+mod credentials_shared;
 mod exhausted;
 mod failover;
 mod limits;
