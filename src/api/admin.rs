@@ -14,7 +14,8 @@ use crate::backend::credential::status::{Status, states};
 /// `GET /metrics`, in the text format of Prometheus.
 pub async fn metrics(State(api): State<Api>) -> Response {
     for backend in api.backends.all() {
-        for (number, credential) in backend.credentials.all().iter().enumerate() {
+        let credentials = backend.credentials.all().iter().enumerate();
+        for (number, credential) in credentials.filter(|(_, credential)| !credential.is_none()) {
             let Status { state, expires_at, .. } = credential.status();
             api.metrics.credential(&backend.name, number, states(), state, expires_at);
         }

@@ -46,6 +46,24 @@ pub enum TokenFault {
     Silent,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            access_token: None,
+            lifetime: Duration::from_hours(1),
+            uses: 0,
+            uses_max: None,
+            delay: Duration::ZERO,
+            next: VecDeque::new(),
+            always: None,
+            requests: VecDeque::new(),
+            count: 0,
+            reused: 0,
+        }
+    }
+}
+
 impl TokenFault {
     fn answer(self) -> Option<(u16, String)> {
         let nested = |code: &str| {
@@ -84,7 +102,7 @@ pub struct Tokens {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     serial: u64,
     access_token: Option<String>,

@@ -266,7 +266,7 @@ impl Renewal {
         self.metrics.credential_refresh(&self.backend, outcome);
         let (backend, origin, outcome) = (&*self.backend, self.source.origin(), outcome.as_str());
         match error {
-            None => tracing::info!(backend, origin, outcome, "credential"),
+            None => tracing::info!(backend, origin, outcome, "a credential is fresh"),
             Some(error) => {
                 tracing::warn!(
                     backend,
@@ -274,7 +274,7 @@ impl Renewal {
                     outcome,
                     fault = error.fault.as_str(),
                     error = error.text,
-                    "credential"
+                    "a credential cannot be renewed"
                 );
             }
         }
