@@ -58,7 +58,9 @@ async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Res
     record.routed(&plan.route.name);
 
     let told = record.clone();
-    let original = Arc::new(Original { envelope, body, headers: parts.headers, record });
+    let deadline = record.started() + api.config.limits.request_timeout;
+    let original = Original { envelope, body, headers: parts.headers, record, deadline };
+    let original = Arc::new(original);
     let limits = api.config.retry_after;
     match api.stack.clone().oneshot(Planned { original, plan }).await {
         Ok(mut response) => {

@@ -2,6 +2,7 @@
 //! credential, the model and the headers always change together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,6 +12,7 @@ use super::credential::Lease;
 use super::route::Plan;
 use super::{Target, headers};
 use crate::telemetry::record::Record;
+use crate::verdict::TimeLimit;
 use crate::wire::request::Envelope;
 
 /// What the client sent, kept once and never changed.
@@ -24,6 +26,8 @@ pub struct Original {
     pub headers: HeaderMap,
     /// What happens to this request is written down here.
     pub record: Record,
+    /// When its answer has to be there, or the first output of a stream.
+    pub deadline: Instant,
 }
 
 /// A request with the targets that may serve it.
@@ -46,6 +50,8 @@ pub struct Attempt {
     pub lease: Lease,
     /// When it began; its time limits count from here.
     pub started: Instant,
+    /// Whether no other target is left, so that leaving this one for slowness would help nobody.
+    pub is_last: bool,
     /// The headers to send. The credential is added by the authenticate layer.
     pub headers: HeaderMap,
     /// The body to send.
@@ -54,7 +60,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Binds a request to a target and a credential.
-    pub fn bind(original: &Arc<Original>, target: &Target, lease: &Lease) -> Self {
+    pub fn bind(original: &Arc<Original>, target: &Target, lease: &Lease, is_last: bool) -> Self {
         let headers = headers::for_backend(original, &target.backend);
         let body = original.envelope.with_model(&original.body, &target.model);
         Self {
@@ -62,9 +68,17 @@ impl Attempt {
             target: target.clone(),
             lease: lease.clone(),
             started: Instant::now(),
+            is_last,
             headers,
             body,
         }
+    }
+
+    /// When a limit of this attempt passes: `span` after its start, or with the whole request.
+    pub fn ends(&self, limit: TimeLimit, span: Duration) -> (Instant, TimeLimit) {
+        let own = self.started + span;
+        let deadline = self.original.deadline;
+        if deadline < own { (deadline, TimeLimit::Request) } else { (own, limit) }
     }
 
     /// Whether the client asks for a stream.

@@ -5,9 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 
 use super::Backend;
 use super::attempt::Original;
+use crate::wire::error_object::ErrorObject;
+use crate::wire::wait::Wait;
 
 /// Headers of a client that a backend may see.
 const TO_BACKEND: &[&str] = &[
@@ -64,6 +67,42 @@ pub fn retry_after(answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
 }
 
+/// How long a failed answer asks to wait before this account is used again, from whatever says it:
+/// `retry-after`, then the error itself, then the window of the account that is used up.
+pub fn wait(answer: &HeaderMap, error: Option<&ErrorObject>, now: SystemTime) -> Option<Duration> {
+    retry_after(answer, now)
+        .and_then(|span| Wait::For(span).left(now))
+        .or_else(|| error?.wait?.left(now))
+        .or_else(|| window(answer, now))
+}
+
+/// When the window of an account that is used up begins anew: `x-codex-*` of the ChatGPT Codex
+/// backend, which come with every answer, and `x-ratelimit-*` of OpenAI and others.
+fn window(answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = |name: &str| answer.get(name)?.to_str().ok().map(Value::from);
+    let number = |name: &str| value(name)?.as_str()?.trim().parse::<f64>().ok();
+    let codex = ["primary", "secondary"].into_iter().filter_map(|which| {
+        let is_used_up = number(&format!("x-codex-{which}-used-percent"))? >= 100.0;
+        let after = value(&format!("x-codex-{which}-reset-after-seconds"));
+        let at = value(&format!("x-codex-{which}-reset-at"));
+        let wait = after.as_ref().and_then(Wait::seconds);
+        let wait = wait.or_else(|| at.as_ref().and_then(Wait::until));
+        wait.filter(|_| is_used_up)?.left(now)
+    });
+    let limits = ["-requests", "-tokens", ""].into_iter().filter_map(|which| {
+        let is_used_up = number(&format!("x-ratelimit-remaining{which}"))? <= 0.0;
+        let reset = value(&format!("x-ratelimit-reset{which}")).filter(|_| is_used_up)?;
+        // A small number counts seconds, a large one is a moment.
+        let is_moment = |number: f64| number > 1e8;
+        let text = reset.as_str()?.trim().parse::<f64>();
+        let wait =
+            if text.is_ok_and(is_moment) { Wait::until(&reset) } else { Wait::seconds(&reset) };
+        wait.or_else(|| Wait::until(&reset))?.left(now)
+    });
+    // Whatever is used up for longest has to come back.
+    codex.chain(limits).max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +121,42 @@ mod tests {
             wait("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
             Some(Duration::from_secs(7))
         );
+    }
+
+    #[test]
+    fn the_window_that_is_used_up_says_when_it_begins_anew() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        for (written, expected) in [
+            (
+                "x-codex-primary-used-percent: 100\nx-codex-primary-reset-after-seconds: 60",
+                Some(60),
+            ),
+            ("x-codex-primary-used-percent: 99.5\nx-codex-primary-reset-after-seconds: 60", None),
+            (
+                "x-codex-secondary-used-percent: 100\nx-codex-secondary-reset-at: 1790000090",
+                Some(90),
+            ),
+            (
+                "x-ratelimit-remaining-tokens: 0\nx-ratelimit-reset-tokens: 6m0s\nx-ratelimit-remaining-requests: 5\nx-ratelimit-reset-requests: 1h",
+                Some(360),
+            ),
+            ("x-ratelimit-remaining: 0\nx-ratelimit-reset: 1790000030000", Some(30)),
+            ("x-ratelimit-remaining: 0\nx-ratelimit-reset: 45", Some(45)),
+            ("x-ratelimit-remaining: 0\nx-ratelimit-reset: soon", None),
+            (
+                "retry-after: 5\nx-codex-primary-used-percent: 100\nx-codex-primary-reset-after-seconds: 60",
+                Some(5),
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in written.lines() {
+                let (name, value) = line.split_once(": ").unwrap();
+                let name = HeaderName::try_from(name).unwrap();
+                headers.insert(name, HeaderValue::try_from(value).unwrap());
+            }
+            let found = super::wait(&headers, None, now);
+            assert_eq!(found, expected.map(Duration::from_secs), "{written}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::Backends;
 use super::attempt::{Attempt, Original, Planned};
@@ -34,7 +35,8 @@ pub(crate) fn planned(stream: bool) -> Planned {
     let config = config();
     let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
     let plan = Routes::new(&config, &backends).plan("m").unwrap();
-    let original = Original { envelope, body, headers: HeaderMap::new(), record };
+    let deadline = Instant::now() + config.limits.request_timeout;
+    let original = Original { envelope, body, headers: HeaderMap::new(), record, deadline };
     Planned { original: Arc::new(original), plan }
 }
 
@@ -42,5 +44,10 @@ pub(crate) fn planned(stream: bool) -> Planned {
 pub(crate) fn attempt(stream: bool) -> Attempt {
     let planned = planned(stream);
     let target = &planned.plan.targets[0];
-    Attempt::bind(&planned.original, target, &Lease::new(&target.backend.credentials.all()[0]))
+    Attempt::bind(
+        &planned.original,
+        target,
+        &Lease::new(&target.backend.credentials.all()[0]),
+        false,
+    )
 }

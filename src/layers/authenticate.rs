@@ -11,7 +11,7 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
-use crate::verdict::{Evidence, Failure, Rules, Stage};
+use crate::verdict::{Evidence, Failure, Rules, Stage, TimeLimit};
 
 /// Makes [`Authenticate`].
 #[derive(Clone, Debug)]
@@ -61,8 +61,13 @@ where
         let Self { inner, rules } = self.clone();
         Box::pin(async move {
             let Attempt { lease, original, headers, .. } = &mut attempt;
-            if let Err(error) = lease.apply(&original.headers, headers).await {
-                let evidence = Evidence::Credential(error.fault);
+            let applied = lease.apply(&original.headers, headers);
+            let evidence = match tokio::time::timeout_at(original.deadline, applied).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(Evidence::Credential(error.fault)),
+                Err(_) => Some(Evidence::Timeout(TimeLimit::Request)),
+            };
+            if let Some(evidence) = evidence {
                 let failure = Failure::from_evidence(&rules, &evidence, Stage::BeforeRequest);
                 return Ok(Answer::Failed(failure, None));
             }

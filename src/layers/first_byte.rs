@@ -50,7 +50,7 @@ where
         } else {
             (TimeLimit::Answer, timeouts.answer)
         };
-        let deadline = attempt.started + span;
+        let (deadline, limit) = attempt.ends(limit, span);
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             match tokio::time::timeout_at(deadline, answer).await {

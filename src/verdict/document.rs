@@ -93,5 +93,6 @@ fn limit(limit: TimeLimit) -> &'static str {
         TimeLimit::FirstOutput => "first output",
         TimeLimit::Idle => "idle between events",
         TimeLimit::Answer => "whole answer",
+        TimeLimit::Request => "whole request",
     }
 }

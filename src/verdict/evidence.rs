@@ -64,6 +64,8 @@ words! {
         Idle = "idle",
         /// `timeouts.answer`.
         Answer = "answer",
+        /// `limits.request_timeout`.
+        Request = "request",
     }
 }
 

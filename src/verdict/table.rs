@@ -272,6 +272,7 @@ pub const TABLE: &[Row] = &[
             TimeLimit::FirstOutput,
             TimeLimit::Idle,
             TimeLimit::Answer,
+            TimeLimit::Request,
         ]),
     ),
     // `server_error`, `api_error`, a code that no row knows, no code at all.

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use super::wait::Wait;
+
 /// How much of a message is looked at: phrases stand at the beginning.
 const MESSAGE_BYTES_MAX: usize = 2048;
 /// How many machine-readable names are kept of one error.
@@ -23,6 +25,8 @@ pub struct ErrorObject {
     pub message: String,
     /// An HTTP status that it carries as a number.
     pub status: Option<u16>,
+    /// How long to wait, where it says so.
+    pub wait: Option<Wait>,
 }
 
 impl ErrorObject {
@@ -36,7 +40,8 @@ impl ErrorObject {
         };
         if let Some(Value::String(message)) = object.get("error") {
             // xAI's code stands beside its text.
-            return Some(Self { message: cut(message), ..Self::from_object(object) });
+            let wait = Wait::in_fields(object).or_else(|| Wait::in_text(message));
+            return Some(Self { message: cut(message), wait, ..Self::from_object(object) });
         }
         if let Some(error) = object.get("error").and_then(Self::from_value) {
             return Some(error);
@@ -52,7 +57,8 @@ impl ErrorObject {
     pub fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::String(message) if !message.is_empty() => {
-                Some(Self { message: cut(message), ..Self::default() })
+                let wait = Wait::in_text(message);
+                Some(Self { message: cut(message), wait, ..Self::default() })
             }
             Value::Object(object) if !object.is_empty() => Some(Self::from_object(object)),
             Value::Bool(true) | Value::Number(_) => Some(Self::default()),
@@ -72,7 +78,10 @@ impl ErrorObject {
         error.add_code(object.get("code"));
         for detail in object.get("details").and_then(Value::as_array).into_iter().flatten() {
             error.add_code(detail.get("reason"));
+            error.wait = error.wait.or(detail.as_object().and_then(Wait::in_fields));
         }
+        error.wait = Wait::in_fields(object).or(error.wait);
+        error.wait = error.wait.or_else(|| Wait::in_text(&error.message));
         for key in ["type", "status"] {
             error.add_code(object.get(key));
         }

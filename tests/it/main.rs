@@ -23,4 +23,5 @@ mod limits;
 mod observability;
 mod streaming;
 mod tidy;
+mod time;
 mod transport;

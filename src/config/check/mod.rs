@@ -129,7 +129,9 @@ impl Check<'_> {
         ] {
             self.at_least_one(key, value);
         }
+        self.positive("limits.request_timeout", limits.request_timeout.0);
         checked::Limits {
+            request_timeout: limits.request_timeout.0,
             request_bytes_max: limits.request_bytes_max.0,
             in_flight_max: limits.in_flight_max,
             attempts_max: limits.attempts_max,

@@ -80,6 +80,8 @@ pub struct Limits {
     pub request_bytes_max: Size,
     /// Requests at one time.
     pub in_flight_max: usize,
+    /// All the time of one request until its answer is there.
+    pub request_timeout: Span,
     /// Attempts for one request.
     pub attempts_max: usize,
     /// Bytes of a JSON answer that are read to judge it.

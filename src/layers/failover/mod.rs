@@ -85,7 +85,7 @@ where
         let mut failed = Vec::new();
         loop {
             let target = walk.target();
-            let attempt = Attempt::bind(&original, target, walk.lease());
+            let attempt = Attempt::bind(&original, target, walk.lease(), walk.is_last());
             let Ok(answer) = tower::ServiceExt::oneshot(self.inner.clone(), attempt).await;
             let (failure, own_words) = match answer {
                 Answer::Relay(response) => return Ok(response),
@@ -93,14 +93,17 @@ where
             };
             failed.push((target.clone(), failure.clone()));
             let began = Instant::now();
-            let is_renewed = renew(&walk, &failure).await;
-            match walk.step(&failure, is_renewed) {
+            let renewed = tokio::time::timeout_at(original.deadline, renew(&walk, &failure));
+            let is_renewed = renewed.await.unwrap_or(false);
+            let is_over = Instant::now() >= original.deadline;
+            match walk.step(&failure, is_renewed, is_over) {
                 Step::Renewed | Step::NextCredential => {
                     self.metrics.retry(&target.backend.name, &failure);
                 }
                 Step::Retry => {
                     self.metrics.retry(&target.backend.name, &failure);
-                    tokio::time::sleep(self.policy.retry_delay()).await;
+                    let until = Instant::now() + self.policy.retry_delay();
+                    tokio::time::sleep_until(until.min(original.deadline)).await;
                 }
                 Step::Next => self.tell(original.record.id(), target, walk.target(), &failure),
                 Step::Return => match own_words {

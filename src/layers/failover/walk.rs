@@ -85,6 +85,14 @@ impl<'a> Walk<'a> {
         &self.lease
     }
 
+    /// Whether a failure of the current target would be the request's.
+    pub(super) fn is_last(&self) -> bool {
+        let is_open =
+            |target: &Target| target.backend.credentials.pick(0, |one| self.is_free(one)).is_some();
+        self.attempts + 1 >= self.policy.attempts_max
+            || !self.targets[self.index + 1..].iter().any(is_open)
+    }
+
     /// Whether the target gets another chance if the credential can be renewed.
     pub(super) fn may_renew(&self) -> bool {
         !self.was_renewed && self.attempts + 1 < self.policy.attempts_max
@@ -96,9 +104,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on from a failure of the current target; `is_renewed` if its credential is a newer one now.
-    pub(super) fn step(&mut self, failure: &Failure, is_renewed: bool) -> Step {
+    /// `is_over` if the request's time is.
+    pub(super) fn step(&mut self, failure: &Failure, is_renewed: bool, is_over: bool) -> Step {
         self.attempts += 1;
-        let may_go_on = self.attempts < self.policy.attempts_max;
+        let may_go_on = !is_over && self.attempts < self.policy.attempts_max;
         match failure.action {
             Action::Return => Step::Return,
             Action::NextLarger if may_go_on => self.next_larger(),
@@ -108,7 +117,8 @@ impl<'a> Walk<'a> {
                 self.was_renewed = true;
                 Step::Renewed
             }
-            Action::Retry if !self.was_retried => {
+            // Who was silent once is silent again.
+            Action::Retry if !self.was_retried && failure.class != Class::Timeout => {
                 self.was_retried = true;
                 Step::Retry
             }

@@ -64,6 +64,6 @@ impl Inspection {
         let failed = EventDetail::read(&failed_event(told, 0, error));
         let own = failed.and_then(EventDetail::into_response);
         let own = own.map(|response| good(parts, JSON, response.to_string()));
-        self.failed(&Evidence::Error { carrier: Carrier::Event, error }, own)
+        self.spoken_failure(parts, &Evidence::Error { carrier: Carrier::Event, error }, own)
     }
 }

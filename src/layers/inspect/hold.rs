@@ -156,7 +156,8 @@ impl Inspection {
     /// A failure that the backend speaks of.
     fn spoken(&self, parts: &Parts, held: Held, error: Option<&ErrorObject>) -> Answer {
         let own = good(parts, EVENT_STREAM, held.into_own_words(error));
-        self.failed(&Evidence::Error { carrier: Carrier::Event, error }, Some(own))
+        let evidence = Evidence::Error { carrier: Carrier::Event, error };
+        self.spoken_failure(parts, &evidence, Some(own))
     }
 }
 

@@ -49,7 +49,7 @@ impl Inspection {
         };
         if let Some(evidence) = evidence {
             let own = self.own_json(parts, &body, &summary);
-            return self.failed(&evidence, Some(own));
+            return self.spoken_failure(parts, &evidence, Some(own));
         }
         self.record.used(summary.usage);
         if self.wants_stream

@@ -96,7 +96,7 @@ where
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
             is_clients_credential: attempt.lease.credential().is_clients_own(),
-            started: attempt.started,
+            verdict_by: verdict_by(&attempt),
             timeouts: attempt.target.backend.timeouts,
         };
         let answer = self.inner.call(attempt);
@@ -120,7 +120,8 @@ struct Inspection {
     wants_stream: bool,
     is_background: bool,
     is_clients_credential: bool,
-    started: Instant,
+    /// The moment at which the verdict has to be there, and the limit that it comes from.
+    verdict_by: (Instant, TimeLimit),
     timeouts: Timeouts,
 }
 
@@ -158,14 +159,26 @@ impl Inspection {
         };
         let status = parts.status.as_u16();
         let evidence = Evidence::Status { status, error: error.as_ref() };
-        let retry_after = headers::retry_after(&parts.headers, SystemTime::now());
         let body = match read {
             Ok(Ok(Some(body))) => Body::from(body),
             Ok(Ok(None)) => reader.into_body(),
             Ok(Err(_)) | Err(_) => Body::empty(),
         };
-        match self.failed(&evidence, Some(own_words(&parts, body))) {
-            Answer::Failed(failure, own) => Answer::Failed(Failure { retry_after, ..failure }, own),
+        self.spoken_failure(&parts, &evidence, Some(own_words(&parts, body)))
+    }
+
+    /// A failure that the backend speaks of, with how long it asks to wait.
+    fn spoken_failure(
+        &self,
+        parts: &Parts,
+        evidence: &Evidence<'_>,
+        own_words: Option<Response<Body>>,
+    ) -> Answer {
+        match self.failed(evidence, own_words) {
+            Answer::Failed(failure, own_words) => {
+                let wait = headers::wait(&parts.headers, evidence.error(), SystemTime::now());
+                Answer::Failed(Failure { retry_after: wait, ..failure }, own_words)
+            }
             relayed @ Answer::Relay(_) => relayed,
         }
     }
@@ -190,21 +203,12 @@ impl Inspection {
         Answer::Failed(failure, own_words)
     }
 
-    /// The moment at which the verdict has to be there, and the limit that it comes from.
-    fn deadline(&self) -> (Instant, TimeLimit) {
-        if self.wants_stream {
-            (self.started + self.timeouts.first_output, TimeLimit::FirstOutput)
-        } else {
-            (self.started + self.timeouts.answer, TimeLimit::Answer)
-        }
-    }
-
     /// Reads within the time that the verdict has and within the silence that is allowed.
     async fn in_time<T>(
         &self,
         read: impl Future<Output = Result<T, ReadError>>,
     ) -> Result<T, Evidence<'static>> {
-        let (deadline, limit) = self.deadline();
+        let (deadline, limit) = self.verdict_by;
         let idle = Instant::now() + self.timeouts.idle;
         let (at, limit) = if idle < deadline && self.wants_stream {
             (idle, TimeLimit::Idle)
@@ -216,6 +220,15 @@ impl Inspection {
             Ok(Err(error)) => Err(error.evidence()),
             Err(_) => Err(Evidence::Timeout(limit)),
         }
+    }
+}
+
+fn verdict_by(attempt: &Attempt) -> (Instant, TimeLimit) {
+    let timeouts = attempt.target.backend.timeouts;
+    match (attempt.is_stream(), attempt.is_last) {
+        (false, _) => attempt.ends(TimeLimit::Answer, timeouts.answer),
+        (true, false) => attempt.ends(TimeLimit::FirstOutput, timeouts.first_output),
+        (true, true) => (attempt.original.deadline, TimeLimit::Request),
     }
 }
 

@@ -31,6 +31,10 @@ fn stream(first: &'static [&'static str], pause: Duration, then: &'static str) -
 }
 
 async fn inspect(response: Response<Body>) -> Answer {
+    inspect_attempt(response, attempt(true)).await
+}
+
+async fn inspect_attempt(response: Response<Body>, attempt: Attempt) -> Answer {
     let config = config();
     let settings =
         Settings { rules: config.rules.clone(), limits: config.limits, stream: config.stream };
@@ -39,7 +43,7 @@ async fn inspect(response: Response<Body>) -> Answer {
         let response = response.take().unwrap();
         async { Ok::<_, TransportError>(response) }
     });
-    let Ok(answer) = InspectLayer::new(settings).layer(inner).oneshot(attempt(true)).await;
+    let Ok(answer) = InspectLayer::new(settings).layer(inner).oneshot(attempt).await;
     answer
 }
 
@@ -62,6 +66,18 @@ async fn keep_alives_do_not_put_off_the_first_output() {
     let answer = inspect(stream(&[CREATED], Duration::from_secs(10), KEEP_ALIVE)).await;
     assert_eq!(timed_out(answer), Class::Timeout);
     assert_eq!(began.elapsed().as_secs(), 300, "timeouts.first_output");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_target_that_is_left_may_be_slow_until_the_request_is_over() {
+    let began = Instant::now();
+    let last = Attempt { is_last: true, ..attempt(true) };
+    let answer = stream(&[CREATED], Duration::from_secs(10), KEEP_ALIVE);
+    let Answer::Failed(failure, None) = inspect_attempt(answer, last).await else {
+        panic!("a failure");
+    };
+    assert_eq!((failure.class, failure.detail.as_str()), (Class::Timeout, "request"));
+    assert_eq!(began.elapsed().as_secs(), 900, "limits.request_timeout");
 }
 
 #[tokio::test(start_paused = true)]
