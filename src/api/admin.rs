@@ -14,6 +14,9 @@ use crate::backend::credential::status::{Status, states};
 /// `GET /metrics`, in the text format of Prometheus.
 pub async fn metrics(State(api): State<Api>) -> Response {
     for backend in api.backends.all() {
+        for (scope, count) in api.bench.on_bench(&backend.name) {
+            api.metrics.on_bench(&backend.name, scope.as_str(), count);
+        }
         let credentials = backend.credentials.all().iter().enumerate();
         for (number, credential) in credentials.filter(|(_, credential)| !credential.is_none()) {
             let Status { state, expires_at, .. } = credential.status();

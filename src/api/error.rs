@@ -173,7 +173,8 @@ impl IntoResponse for ApiError {
             Self::Exhausted { exhausted, retry_after } => {
                 // Every backend has been tried: an SDK's own retries would try them all again.
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
-                if shape.status == StatusCode::TOO_MANY_REQUESTS {
+                let is_benched = exhausted.attempts.is_empty();
+                if shape.status == StatusCode::TOO_MANY_REQUESTS || is_benched {
                     let wait = exhausted.retry_after().unwrap_or(retry_after.default);
                     headers.insert(RETRY_AFTER, capped(wait, retry_after.max));
                 }
@@ -203,7 +204,7 @@ fn status_of(exhausted: &Exhausted) -> StatusCode {
     let all = |class| exhausted.attempts.iter().all(|(_, failure)| failure.class == class);
     if any(Class::RateLimit) {
         StatusCode::TOO_MANY_REQUESTS
-    } else if any(Class::Overloaded) {
+    } else if any(Class::Overloaded) || exhausted.attempts.is_empty() {
         StatusCode::SERVICE_UNAVAILABLE
     } else if all(Class::Timeout) {
         StatusCode::GATEWAY_TIMEOUT
@@ -226,6 +227,9 @@ fn in_words(exhausted: &Exhausted) -> String {
         if told.last() != Some(&entry) {
             told.push(entry);
         }
+    }
+    if told.is_empty() {
+        return "no backend was asked: all of them failed lately (bench.when_all)".to_owned();
     }
     let mut text = "no backend could answer: ".to_owned();
     for (index, (backend, _, words)) in told.iter().enumerate() {

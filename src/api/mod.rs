@@ -15,6 +15,7 @@ use tower::util::BoxCloneSyncService;
 use crate::backend::Backends;
 use crate::backend::answer::Exhausted;
 use crate::backend::attempt::Planned;
+use crate::backend::bench::Bench;
 use crate::backend::route::Routes;
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;
@@ -31,6 +32,8 @@ pub struct Api {
     pub routes: Arc<Routes>,
     /// The backends, for what they tell of themselves.
     pub backends: Arc<Backends>,
+    /// What is on the bench.
+    pub bench: Arc<Bench>,
     /// Sends requests to them.
     pub stack: BackendStack,
     /// What is counted.

@@ -21,7 +21,7 @@ pub enum Answer {
 #[derive(Debug, thiserror::Error)]
 #[error("every target failed")]
 pub struct Exhausted {
-    /// Each failed attempt, in order. Never empty.
+    /// Each failed attempt, in order. Empty when everything was on the bench and left there.
     pub attempts: Vec<(Target, Failure)>,
 }
 

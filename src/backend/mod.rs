@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod bench;
 pub mod credential;
 pub mod headers;
 pub mod route;
@@ -13,13 +14,15 @@ pub(crate) mod testing;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use tower::retry::budget::TpsBudget;
 use url::Url;
 
 use crate::config::Config;
 use crate::config::auth::Auth;
-use crate::config::checked::{self, Timeouts};
+use crate::config::checked::{self, Retry, Timeouts};
 use crate::telemetry::metrics::Metrics;
 use credential::{Credential, Pool};
 use transport::{Client, ClientError};
@@ -39,6 +42,8 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Its connections. No other backend's requests go over them.
     pub client: Client,
+    /// How many retries it may still see.
+    pub retry_budget: TpsBudget,
     context_window: Option<u64>,
     model_context_windows: BTreeMap<String, u64>,
 }
@@ -60,19 +65,22 @@ impl Backends {
         for (name, backend) in &config.backends {
             let owner: Arc<str> = name.as_str().into();
             let mut credentials = Vec::new();
-            for auth in &backend.auth {
+            for (number, auth) in backend.auth.iter().enumerate() {
                 // Nothing and what the client sends say nothing of each other.
                 let is_own = matches!(auth, Auth::None | Auth::Passthrough);
                 let known = shared.iter().find(|(other, _)| *other == auth && !is_own);
                 let credential = match known {
                     Some((_, credential)) => credential.clone(),
-                    None => Arc::new(Credential::new(auth, config.credentials, &owner, metrics)?),
+                    None => Arc::new(Credential::new(
+                        auth, config.credentials, &owner, number, metrics,
+                    )?),
                 };
                 shared.push((auth, credential.clone()));
                 credentials.push(credential);
             }
             let pool = Pool::new(credentials, backend.auth_order);
-            backends.insert(name.clone(), Arc::new(Backend::new(owner, backend, pool)?));
+            let made = Backend::new(owner, backend, pool, config.retry)?;
+            backends.insert(name.clone(), Arc::new(made));
         }
         Ok(Self(backends))
     }
@@ -102,13 +110,18 @@ impl Backend {
         name: Arc<str>,
         config: &checked::Backend,
         credentials: Pool,
+        retry: Retry,
     ) -> Result<Self, ClientError> {
+        /// How far back requests count. `TpsBudget` takes 1 to 60 s.
+        const RECENT: Duration = Duration::from_secs(10);
+        let share = f32::from(u16::try_from(retry.budget_percent).unwrap_or(100)) / 100.0;
         Ok(Self {
             name,
             url: config.url.clone(),
             credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
+            retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
             client: Client::new(&config.url, config.timeouts.connect)?,
             context_window: config.context_window,
             model_context_windows: config.model_context_windows.clone(),

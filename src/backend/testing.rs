@@ -1,6 +1,7 @@
 //! Targets and requests for tests of single layers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::Backends;
 use super::attempt::{Attempt, Original, Planned};
 use super::credential::Lease;
-use super::route::Routes;
+use super::route::{Plan, Routes};
 use crate::config::{Config, Sources, load};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Record;
@@ -27,27 +28,32 @@ pub(crate) fn config() -> Config {
     load(&Sources { file: None, environment, flags }).unwrap()
 }
 
-/// A request with the chain of [`config`].
-pub(crate) fn planned(stream: bool) -> Planned {
+/// The chain of [`config`].
+pub(crate) fn plan() -> Plan {
+    let config = config();
+    let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
+    Routes::new(&config, &backends).plan("m").unwrap()
+}
+
+/// A request that begins now and goes along `plan`.
+pub(crate) fn request(plan: Plan, stream: bool) -> Planned {
     let body = Bytes::from(format!("{{\"model\":\"m\",\"stream\":{stream}}}"));
     let envelope = Envelope::read(&body).unwrap();
     let record = Record::new("req_test".to_owned());
-    let config = config();
-    let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
-    let plan = Routes::new(&config, &backends).plan("m").unwrap();
-    let deadline = Instant::now() + config.limits.request_timeout;
+    let deadline = Instant::now() + Duration::from_secs(900);
     let original = Original { envelope, body, headers: HeaderMap::new(), record, deadline };
     Planned { original: Arc::new(original), plan }
+}
+
+/// A request with the chain of [`config`].
+pub(crate) fn planned(stream: bool) -> Planned {
+    request(plan(), stream)
 }
 
 /// An attempt at the first target of [`config`].
 pub(crate) fn attempt(stream: bool) -> Attempt {
     let planned = planned(stream);
     let target = &planned.plan.targets[0];
-    Attempt::bind(
-        &planned.original,
-        target,
-        &Lease::new(&target.backend.credentials.all()[0]),
-        false,
-    )
+    let lease = Lease::new(&target.backend.credentials.all()[0]);
+    Attempt::bind(&planned.original, target, &lease, false)
 }

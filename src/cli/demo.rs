@@ -29,6 +29,8 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
             ("--listen", "server.listen", address.to_string()),
             ("demo", "backends.primary.base_url", primary.base_url()),
             ("demo", "backends.secondary.base_url", secondary.base_url()),
+            // The first backend gets another chance each time, so that there is something to see.
+            ("demo", "bench.enabled", "false".to_owned()),
             ("demo", "routes", r#"[{default=true,chain=["primary","secondary"]}]"#.to_owned()),
         ],
     })?;

@@ -22,8 +22,10 @@ pub struct Config {
     pub limits: Limits,
     /// How to treat streams.
     pub stream: Stream,
-    /// The longest wait before a retry on the same target.
-    pub retry_delay_max: Duration,
+    /// When the same target is asked again.
+    pub retry: Retry,
+    /// What is kept out of use, and for how long.
+    pub bench: Bench,
     /// What clients are told about waiting.
     pub retry_after: RetryAfter,
     /// How credentials are kept fresh.
@@ -90,6 +92,44 @@ pub struct Stream {
     pub after_error_timeout: Duration,
     /// Wait for the end after a terminal event.
     pub after_terminal_timeout: Duration,
+}
+
+/// When the same target is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The longest wait before a retry.
+    pub delay_max: Duration,
+    /// The longest wait that a backend may ask for.
+    pub wait_max: Duration,
+    /// Retries of one backend as a share of its recent requests.
+    pub budget_percent: u32,
+    /// Retries of one backend a second whatever the share.
+    pub budget_min: u32,
+}
+
+/// What is kept out of use, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bench {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Failures in a row before that.
+    pub failures: u32,
+    /// The first time.
+    pub first: Duration,
+    /// The longest.
+    pub max: Duration,
+    /// For a rejected credential.
+    pub auth: Duration,
+    /// For a credential without quota.
+    pub quota: Duration,
+    /// For a target without the model.
+    pub model: Duration,
+    /// The longest reset that a backend may name.
+    pub reset_max: Duration,
+    /// Whether what is benched is tried when nothing else is left.
+    pub try_soonest: bool,
+    /// How many are remembered.
+    pub entries_max: usize,
 }
 
 /// What clients are told about waiting when every target failed.

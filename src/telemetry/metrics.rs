@@ -30,6 +30,8 @@ pub struct Metrics {
     retries: IntCounterVec,
     failovers: IntCounterVec,
     exhausted: IntCounterVec,
+    benched: IntCounterVec,
+    on_bench: IntGaugeVec,
     credential_refreshes: IntCounterVec,
     credential_state: IntGaugeVec,
     credential_expiry: GaugeVec,
@@ -112,6 +114,8 @@ impl Metrics {
             retries: counter(&registry, "retries_total", "Second attempts at the same target, by the class that caused them.", &["backend", "class"])?,
             failovers: counter(&registry, "failovers_total", "Requests that went on from one backend to the next, by the class that caused it.", &["from", "to", "class"])?,
             exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
+            benched: counter(&registry, "benched_total", "Times that something of a backend went on the bench, by what (credential, account, target, backend) and class.", &["backend", "scope", "class"])?,
+            on_bench: IntGaugeVec::new(Opts::new("sidestep_on_bench", "How many credentials, accounts, targets of a backend are on the bench; 1 for the backend itself."), &["backend", "scope"])?,
             credential_refreshes: counter(&registry, "credential_refreshes_total", "Renewals of a credential, by outcome (renewed, adopted from another process or a changed file, refused for good, unavailable for now).", &["backend", "outcome"])?,
             credential_state: IntGaugeVec::new(Opts::new("sidestep_credential_state", "1 for the state that a credential is in, 0 for every other; the credentials of a backend are numbered from 0."), &["backend", "credential", "state"])?,
             credential_expiry: GaugeVec::new(Opts::new("sidestep_credential_expiry_timestamp_seconds", "When a credential's current token expires, in seconds since 1970, where that is known."), &["backend", "credential"])?,
@@ -128,6 +132,7 @@ impl Metrics {
             registry,
         };
         metrics.registry.register(Box::new(metrics.in_flight.clone()))?;
+        metrics.registry.register(Box::new(metrics.on_bench.clone()))?;
         metrics.registry.register(Box::new(metrics.credential_state.clone()))?;
         metrics.registry.register(Box::new(metrics.credential_expiry.clone()))?;
         metrics.registry.register(Box::new(metrics.overhead.clone()))?;
@@ -164,6 +169,17 @@ impl Metrics {
     /// Every target of a route failed.
     pub fn exhausted(&self, route: &str) {
         self.exhausted.with_label_values(&[route]).inc();
+    }
+
+    /// Something of a backend goes on the bench.
+    pub fn benched(&self, backend: &str, scope: &str, class: &str) {
+        self.benched.with_label_values(&[backend, scope, class]).inc();
+    }
+
+    /// How many of a backend's are on the bench.
+    pub fn on_bench(&self, backend: &str, scope: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.on_bench.with_label_values(&[backend, scope]).set(count);
     }
 
     /// A renewal of a credential is over.

@@ -12,7 +12,7 @@ use sidestep::faults::tokens::TokenFault;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::kit::{Reply, Rig, client, configure, read, request};
+use crate::kit::{Reply, Rig, calm, client, configure, read, request};
 
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const OK: &str = "\"secondary:m\";class=ok";
@@ -71,7 +71,8 @@ impl Chain {
     /// The configuration of a chain whose primary has this `auth`.
     pub(crate) fn toml(&self, auth: &str, more: &str) -> String {
         format!(
-            "retry.delay_max = \"0ms\"\n{more}\n[backends.primary]\nbase_url = \"{}\"\nauth = {auth}\n[backends.secondary]\nbase_url = \"{}\"\n[[routes]]\ndefault = true\nchain = [\"primary\", \"secondary\"]\n",
+            "{}{more}\n[backends.primary]\nbase_url = \"{}\"\nauth = {auth}\n[backends.secondary]\nbase_url = \"{}\"\n[[routes]]\ndefault = true\nchain = [\"primary\", \"secondary\"]\n",
+            calm(more),
             self.primary.base_url(),
             self.secondary.base_url(),
         )

@@ -93,6 +93,19 @@ fn watch_the_log() {
     });
 }
 
+/// Nothing is waited for and nothing benched, where `more` does not say otherwise.
+pub(crate) fn calm(more: &str) -> String {
+    let mut toml = String::new();
+    for (key, value) in
+        [("retry.delay_max", "\"0ms\""), ("retry.wait_max", "\"0ms\""), ("bench.enabled", "false")]
+    {
+        if !more.contains(key) {
+            writeln!(toml, "{key} = {value}").unwrap();
+        }
+    }
+    toml
+}
+
 impl Rig {
     /// A chain of backends that play these faults where a request chooses none.
     pub(crate) async fn new(faults: &[Fault]) -> Self {
@@ -102,7 +115,7 @@ impl Rig {
     /// The same, with more configuration. Retries do not wait, silence is short for the primary.
     pub(crate) async fn with(faults: &[Fault], more: &str) -> Self {
         let mut backends = Vec::new();
-        let mut toml = "retry.delay_max = \"0ms\"\n".to_owned();
+        let mut toml = calm(more);
         let mut tables = String::new();
         for (name, fault) in NAMES.iter().zip(faults) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

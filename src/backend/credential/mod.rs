@@ -48,6 +48,10 @@ const OF_CLIENTS: [HeaderName; 3] = [
 /// A credential. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Credential {
+    /// The backend that it was made for; others may share it.
+    owner: Arc<str>,
+    /// Names it among all: the backend and its number there.
+    id: Arc<str>,
     kind_word: &'static str,
     kind: Kind,
 }
@@ -65,7 +69,8 @@ enum Kind {
 }
 
 impl Credential {
-    /// The credential of the configuration. `backend` is whose it is in logs and metrics.
+    /// The credential of the configuration. `backend` is whose it is in logs and metrics, `number` its
+    /// place there.
     ///
     /// Reads the file that it may have; a file that is not there is no error yet.
     ///
@@ -76,18 +81,28 @@ impl Credential {
         auth: &Auth,
         settings: Credentials,
         backend: &Arc<str>,
+        number: usize,
         metrics: &Metrics,
     ) -> Result<Self, ClientError> {
+        let kind = Self::kind(auth, settings, backend, metrics)?;
+        let id = format!("{backend}/{number}").into();
+        Ok(Self { owner: backend.clone(), id, kind_word: auth.kind(), kind })
+    }
+
+    fn kind(
+        auth: &Auth,
+        settings: Credentials,
+        backend: &Arc<str>,
+        metrics: &Metrics,
+    ) -> Result<Kind, ClientError> {
         let bytes_max = settings.token_bytes_max;
         let source: Box<dyn Source> = match auth.clone() {
-            Auth::None => return Ok(Self { kind_word: auth.kind(), kind: Kind::None }),
-            Auth::Passthrough => {
-                return Ok(Self { kind_word: auth.kind(), kind: Kind::Passthrough });
-            }
+            Auth::None => return Ok(Kind::None),
+            Auth::Passthrough => return Ok(Kind::Passthrough),
             Auth::Fixed { header, secret, origin } => {
                 let token =
                     Token::new(&header, secret.expose()).map_err(|_| ClientError::Secret)?;
-                return Ok(Self { kind_word: auth.kind(), kind: Kind::Fixed { token, origin } });
+                return Ok(Kind::Fixed { token, origin });
             }
             Auth::File { header, file } => Box::new(file::SecretFile { header, file, bytes_max }),
             Auth::Command { header, command, timeout, refresh_interval } => {
@@ -106,7 +121,17 @@ impl Credential {
             Auth::CodexReadOnly { file } => Box::new(codex::CliLogin { file, bytes_max }),
         };
         let renewal = Renewal::new(source, settings, backend.clone(), metrics.clone());
-        Ok(Self { kind_word: auth.kind(), kind: Kind::Renewed(Arc::new(renewal)) })
+        Ok(Kind::Renewed(Arc::new(renewal)))
+    }
+
+    /// The backend that it was made for; others may share it.
+    pub fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
+
+    /// Names it among all, without saying anything of it.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
     }
 
     /// Whether it is the client's own, so that its rejection is the client's to hear of.
@@ -117,6 +142,11 @@ impl Credential {
     /// Whether the backend asks for nothing: then there is nothing that targets could share.
     pub fn is_none(&self) -> bool {
         matches!(self.kind, Kind::None)
+    }
+
+    /// Whether its file has changed since it was read last.
+    pub fn has_news(&self) -> bool {
+        self.renewal().is_some_and(|renewal| renewal.has_news())
     }
 
     /// Waits until no renewal is running, so that the end of the process breaks none off.

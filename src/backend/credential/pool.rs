@@ -34,13 +34,9 @@ impl Pool {
         }
     }
 
-    /// The first credential, counted from `start`, that `is_free` lets through.
-    pub fn pick(
-        &self,
-        start: usize,
-        is_free: impl Fn(&Arc<Credential>) -> bool,
-    ) -> Option<&Arc<Credential>> {
+    /// Every credential once, counted from `start`.
+    pub fn from(&self, start: usize) -> impl Iterator<Item = &Arc<Credential>> {
         let count = self.all.len();
-        (0..count).map(|step| &self.all[(start + step) % count]).find(|one| is_free(one))
+        (0..count).map(move |step| &self.all[start.wrapping_add(step) % count])
     }
 }

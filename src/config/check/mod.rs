@@ -52,7 +52,8 @@ pub(super) fn check(
             after_error_timeout: written.stream.after_error_timeout.0,
             after_terminal_timeout: written.stream.after_terminal_timeout.0,
         },
-        retry_delay_max: written.retry.delay_max.0,
+        retry: check.retry(&written.retry),
+        bench: check.bench(&written.bench),
         retry_after: checked::RetryAfter {
             default: written.retry_after.default.0.min(written.retry_after.max.0),
             max: written.retry_after.max.0,
@@ -139,6 +140,41 @@ impl Check<'_> {
             held_events_max: limits.held_events_max,
             held_bytes_max: limits.held_bytes_max.0,
             event_bytes_max: limits.event_bytes_max.0,
+        }
+    }
+
+    fn retry(&mut self, retry: &written::Retry) -> checked::Retry {
+        if retry.budget_percent > 100 {
+            let found = retry.budget_percent.to_string();
+            self.wrong("retry.budget_percent", found, "0 to 100");
+        }
+        checked::Retry {
+            delay_max: retry.delay_max.0,
+            wait_max: retry.wait_max.0,
+            budget_percent: retry.budget_percent,
+            budget_min: retry.budget_min,
+        }
+    }
+
+    fn bench(&mut self, bench: &written::Bench) -> checked::Bench {
+        if !matches!(bench.when_all.as_str(), "try" | "answer") {
+            self.wrong("bench.when_all", quoted(&bench.when_all), "\"try\" or \"answer\"");
+        }
+        if bench.failures == 0 {
+            self.wrong("bench.failures", "0", "1 or more");
+        }
+        self.at_least_one("bench.entries_max", bench.entries_max);
+        checked::Bench {
+            enabled: bench.enabled,
+            failures: bench.failures,
+            first: bench.first.0,
+            max: bench.max.0.max(bench.first.0),
+            auth: bench.auth.0,
+            quota: bench.quota.0,
+            model: bench.model.0,
+            reset_max: bench.reset_max.0,
+            try_soonest: bench.when_all == "try",
+            entries_max: bench.entries_max,
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Written {
     pub stream: Stream,
     /// `[retry]`.
     pub retry: Retry,
+    /// `[bench]`.
+    pub bench: Bench,
     /// `[retry_after]`.
     pub retry_after: RetryAfter,
     /// `[credentials]`.
@@ -148,6 +150,38 @@ pub struct Stream {
 pub struct Retry {
     /// The longest wait before a retry.
     pub delay_max: Span,
+    /// The longest wait that a backend may ask for.
+    pub wait_max: Span,
+    /// Retries as a share of recent requests.
+    pub budget_percent: u32,
+    /// Retries a second whatever the share.
+    pub budget_min: u32,
+}
+
+/// `[bench]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bench {
+    /// Whether anything is benched.
+    pub enabled: bool,
+    /// Failures in a row before the bench.
+    pub failures: u32,
+    /// The first time on it.
+    pub first: Span,
+    /// The longest.
+    pub max: Span,
+    /// For a rejected credential.
+    pub auth: Span,
+    /// For a credential without quota.
+    pub quota: Span,
+    /// For a target without the model.
+    pub model: Span,
+    /// The longest reset that counts.
+    pub reset_max: Span,
+    /// `try` or `answer`.
+    pub when_all: String,
+    /// How many are remembered.
+    pub entries_max: usize,
 }
 
 /// `[retry_after]`.

@@ -7,6 +7,7 @@
 mod walk;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -18,6 +19,7 @@ use tower::{Layer, Service};
 use crate::backend::Target;
 use crate::backend::answer::{Answer, Exhausted};
 use crate::backend::attempt::{Attempt, Planned};
+use crate::backend::bench::Bench;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Action, Failure};
 pub use walk::Policy;
@@ -27,13 +29,14 @@ use walk::{Step, Walk};
 #[derive(Clone, Debug)]
 pub struct FailoverLayer {
     policy: Policy,
+    bench: Arc<Bench>,
     metrics: Metrics,
 }
 
 impl FailoverLayer {
-    /// Acts by `policy`, counts in `metrics`.
-    pub fn new(policy: Policy, metrics: Metrics) -> Self {
-        Self { policy, metrics }
+    /// Acts by `policy`, keeps what fails on `bench`, counts in `metrics`.
+    pub fn new(policy: Policy, bench: Arc<Bench>, metrics: Metrics) -> Self {
+        Self { policy, bench, metrics }
     }
 }
 
@@ -41,7 +44,8 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Failover<S> {
-        Failover { inner, policy: self.policy, metrics: self.metrics.clone() }
+        let Self { policy, bench, metrics } = self.clone();
+        Failover { inner, policy, bench, metrics }
     }
 }
 
@@ -50,6 +54,7 @@ impl<S> Layer<S> for FailoverLayer {
 pub struct Failover<S> {
     inner: S,
     policy: Policy,
+    bench: Arc<Bench>,
     metrics: Metrics,
 }
 
@@ -79,7 +84,9 @@ where
     S::Future: Send,
 {
     async fn run(self, Planned { original, plan }: Planned) -> Result<Response<Body>, Exhausted> {
-        let Some(mut walk) = Walk::begin(self.policy, &plan.targets) else {
+        let deadline = original.deadline;
+        let Some(mut walk) = Walk::begin(self.policy, &self.bench, &plan.targets, deadline) else {
+            self.metrics.exhausted(&plan.route.name);
             return Err(Exhausted { attempts: Vec::new() });
         };
         let mut failed = Vec::new();
@@ -88,22 +95,37 @@ where
             let attempt = Attempt::bind(&original, target, walk.lease(), walk.is_last());
             let Ok(answer) = tower::ServiceExt::oneshot(self.inner.clone(), attempt).await;
             let (failure, own_words) = match answer {
-                Answer::Relay(response) => return Ok(response),
+                Answer::Relay(response) => {
+                    self.bench.answered(target, walk.lease().credential());
+                    return Ok(response);
+                }
                 Answer::Failed(failure, own_words) => (failure, own_words),
             };
             failed.push((target.clone(), failure.clone()));
             let began = Instant::now();
-            let renewed = tokio::time::timeout_at(original.deadline, renew(&walk, &failure));
-            let is_renewed = renewed.await.unwrap_or(false);
-            let is_over = Instant::now() >= original.deadline;
-            match walk.step(&failure, is_renewed, is_over) {
+            let renewed = tokio::time::timeout_at(deadline, renew(&walk, &failure)).await;
+            let is_renewed = renewed.unwrap_or(false);
+            if !is_renewed {
+                self.bench.failed(target, walk.lease().credential(), &failure);
+            }
+            match walk.step(&failure, is_renewed) {
                 Step::Renewed | Step::NextCredential => {
                     self.metrics.retry(&target.backend.name, &failure);
                 }
                 Step::Retry => {
                     self.metrics.retry(&target.backend.name, &failure);
                     let until = Instant::now() + self.policy.retry_delay();
-                    tokio::time::sleep_until(until.min(original.deadline)).await;
+                    tokio::time::sleep_until(until.min(deadline)).await;
+                }
+                Step::Wait(until) => {
+                    self.metrics.retry(&walk.target().backend.name, &failure);
+                    tracing::info!(
+                        request_id = original.record.id(),
+                        target = walk.target().to_string(),
+                        seconds = (until - began).as_secs_f64(),
+                        "every target has failed: waiting as long as one of them asked to"
+                    );
+                    tokio::time::sleep_until(until).await;
                 }
                 Step::Next => self.tell(original.record.id(), target, walk.target(), &failure),
                 Step::Return => match own_words {
@@ -164,5 +186,7 @@ async fn renew(walk: &Walk<'_>, failure: &Failure) -> bool {
     walk.may_renew() && walk.lease().renew().await
 }
 
+#[cfg(test)]
+mod bench_tests;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::backend::testing::planned;
+use crate::backend::testing::{config, planned};
+use crate::config::checked::Retry;
 use crate::verdict::{Class, DetectedBy, Stage};
 
-fn failure(class: Class, action: Action) -> Failure {
+pub(super) fn failure(class: Class, action: Action) -> Failure {
     Failure {
         class,
         detected_by: DetectedBy::Status,
@@ -21,7 +22,15 @@ fn failure(class: Class, action: Action) -> Failure {
     }
 }
 
-const POLICY: Policy = Policy { attempts_max: 8, retry_delay_max: Duration::from_millis(500) };
+pub(super) const POLICY: Policy = Policy {
+    attempts_max: 8,
+    retry: Retry {
+        delay_max: Duration::from_millis(500),
+        wait_max: Duration::from_secs(15),
+        budget_percent: 20,
+        budget_min: 2,
+    },
+};
 
 /// Runs a chain of `a`, `b`, `c` whose attempts end as scripted: `None` is a good answer. Returns the
 /// targets that were asked, and whether the client got an answer.
@@ -38,7 +47,9 @@ async fn run(policy: Policy, script: &[Option<Failure>]) -> (Vec<String>, bool) 
         log.push(attempt.target.backend.name.to_string());
         async { Ok::<_, Infallible>(answer) }
     });
-    let failover = FailoverLayer::new(policy, Metrics::new().unwrap()).layer(inner);
+    let metrics = Metrics::new().unwrap();
+    let bench = Arc::new(Bench::new(config().bench, metrics.clone()));
+    let failover = FailoverLayer::new(policy, bench, metrics).layer(inner);
     let answered = failover.oneshot(planned(false)).await.is_ok();
     let asked = asked.lock().unwrap().clone();
     (asked, answered)

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tower::retry::budget::Budget as _;
+
 use crate::backend::Target;
+use crate::backend::bench::{Bench, Probe, Standing};
 use crate::backend::credential::{Credential, Lease};
+use crate::config::checked::Retry;
 use crate::verdict::{Action, Class, Failure};
 
 /// The bounds within which failures are acted upon.
@@ -12,14 +17,14 @@ use crate::verdict::{Action, Class, Failure};
 pub struct Policy {
     /// Attempts for one request.
     pub attempts_max: usize,
-    /// The longest wait before a retry on the same target.
-    pub retry_delay_max: Duration,
+    /// When the same target is asked again.
+    pub retry: Retry,
 }
 
 impl Policy {
     /// Full jitter: clients that failed together do not come back together.
     pub(super) fn retry_delay(&self) -> Duration {
-        self.retry_delay_max.mul_f64(fastrand::f64())
+        self.retry.delay_max.mul_f64(fastrand::f64())
     }
 }
 
@@ -34,6 +39,8 @@ pub(super) enum Step {
     NextCredential,
     /// Ask another target.
     Next,
+    /// Wait, and ask a target again that said when.
+    Wait(Instant),
     /// Give the client this answer.
     Return,
     /// No target is left.
@@ -44,33 +51,76 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     policy: Policy,
+    bench: &'a Arc<Bench>,
     targets: &'a [Target],
+    deadline: Instant,
+    /// One for each target.
+    places: Vec<Place>,
     index: usize,
     lease: Lease,
+    /// Held while what came back from the bench is tried.
+    probe: Option<Probe>,
     /// What was used before, so that the bounds of one credential hold across targets.
     leases: Vec<Lease>,
-    /// Credentials that the current target has failed with.
-    tried: Vec<Arc<Credential>>,
     /// Credentials that were rejected, or could not be obtained.
     rejected: Vec<Arc<Credential>>,
+    waits: Vec<Wait>,
     attempts: usize,
     was_retried: bool,
     was_renewed: bool,
 }
 
+/// What has become of one target.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// Whether it has had its turn, whatever the credential.
+    is_closed: bool,
+    /// Which of its credentials came first.
+    start: Option<usize>,
+    /// The credentials that it has failed with.
+    tried: Vec<Arc<Credential>>,
+}
+
+/// A target that said when to ask it again.
+#[derive(Debug)]
+struct Wait {
+    until: Instant,
+    index: usize,
+    lease: Lease,
+}
+
+/// A target and a credential that may be asked.
+#[derive(Debug)]
+struct Candidate {
+    index: usize,
+    credential: Arc<Credential>,
+    probe: Option<Probe>,
+}
+
 impl<'a> Walk<'a> {
-    /// At the beginning of a chain; `None` if there is none.
-    pub(super) fn begin(policy: Policy, targets: &'a [Target]) -> Option<Self> {
-        let pool = &targets.first()?.backend.credentials;
-        let lease = Lease::new(pool.pick(pool.start(), |_| true)?);
+    /// At the beginning of a chain; `None` if everything in it is on the bench and to be left there.
+    pub(super) fn begin(
+        policy: Policy,
+        bench: &'a Arc<Bench>,
+        targets: &'a [Target],
+        deadline: Instant,
+    ) -> Option<Self> {
+        let mut places = vec![Place::default(); targets.len()];
+        let first = select(bench, targets, &mut places, &[], |_| true)?;
+        let lease = Lease::new(&first.credential);
+        targets[first.index].backend.retry_budget.deposit();
         Some(Self {
             policy,
+            bench,
             targets,
-            index: 0,
+            deadline,
+            places,
+            index: first.index,
             lease,
+            probe: first.probe,
             leases: Vec::new(),
-            tried: Vec::new(),
             rejected: Vec::new(),
+            waits: Vec::new(),
             attempts: 0,
             was_retried: false,
             was_renewed: false,
@@ -87,10 +137,17 @@ impl<'a> Walk<'a> {
 
     /// Whether a failure of the current target would be the request's.
     pub(super) fn is_last(&self) -> bool {
-        let is_open =
-            |target: &Target| target.backend.credentials.pick(0, |one| self.is_free(one)).is_some();
+        let is_open = |(index, target): (usize, &Target)| {
+            let is_free = |one: &Arc<Credential>| {
+                !has(&self.rejected, one)
+                    && !matches!(self.bench.standing(target, one), Standing::Benched(_))
+            };
+            index != self.index
+                && !self.places[index].is_closed
+                && target.backend.credentials.all().iter().any(is_free)
+        };
         self.attempts + 1 >= self.policy.attempts_max
-            || !self.targets[self.index + 1..].iter().any(is_open)
+            || !self.targets.iter().enumerate().any(is_open)
     }
 
     /// Whether the target gets another chance if the credential can be renewed.
@@ -104,10 +161,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on from a failure of the current target; `is_renewed` if its credential is a newer one now.
-    /// `is_over` if the request's time is.
-    pub(super) fn step(&mut self, failure: &Failure, is_renewed: bool, is_over: bool) -> Step {
+    pub(super) fn step(&mut self, failure: &Failure, is_renewed: bool) -> Step {
         self.attempts += 1;
-        let may_go_on = !is_over && self.attempts < self.policy.attempts_max;
+        let may_go_on = Instant::now() < self.deadline && self.attempts < self.policy.attempts_max;
         match failure.action {
             Action::Return => Step::Return,
             Action::NextLarger if may_go_on => self.next_larger(),
@@ -117,75 +173,118 @@ impl<'a> Walk<'a> {
                 self.was_renewed = true;
                 Step::Renewed
             }
-            // Who was silent once is silent again.
-            Action::Retry if !self.was_retried && failure.class != Class::Timeout => {
+            Action::Retry if self.may_retry(failure.class) => {
                 self.was_retried = true;
                 Step::Retry
             }
-            Action::Refresh | Action::Retry | Action::Next => self.onwards(failure.class),
+            Action::Refresh | Action::Retry | Action::Next => self.onwards(failure),
         }
     }
 
-    fn onwards(&mut self, class: Class) -> Step {
+    /// Who was silent once is silent again, and an outage is not to be made worse.
+    fn may_retry(&self, class: Class) -> bool {
+        !self.was_retried
+            && class != Class::Timeout
+            && self.target().backend.retry_budget.withdraw()
+    }
+
+    fn onwards(&mut self, failure: &Failure) -> Step {
         let credential = self.lease.credential().clone();
-        if class == Class::Auth && !credential.is_none() {
+        if failure.class == Class::Auth && !credential.is_none() {
             self.rejected.push(credential.clone());
         }
-        self.tried.push(credential);
-        // What another account would not have met.
-        if matches!(class, Class::Auth | Class::Quota | Class::RateLimit) {
-            let pool = &self.target().backend.credentials;
-            let at = pool.all().iter().position(|one| Arc::ptr_eq(one, self.lease.credential()));
-            let start = at.unwrap_or_default() + 1;
-            let is_free = |one: &_| self.is_free(one) && !has(&self.tried, one);
-            if let Some(credential) = pool.pick(start, is_free).cloned() {
-                self.take(&credential);
-                return Step::NextCredential;
-            }
+        let place = &mut self.places[self.index];
+        place.tried.push(credential);
+        // Another account might not have met these.
+        place.is_closed = !matches!(failure.class, Class::Auth | Class::Quota | Class::RateLimit);
+        if matches!(failure.class, Class::RateLimit | Class::Overloaded)
+            && let Some(wait) = failure.retry_after
+            && wait <= self.policy.retry.wait_max
+        {
+            let until = Instant::now() + wait;
+            self.waits.push(Wait { until, index: self.index, lease: self.lease.clone() });
         }
-        if (self.index + 1..self.targets.len()).any(|next| self.go(next)) {
-            Step::Next
-        } else {
-            Step::GiveUp
-        }
+        self.go(|_| true).unwrap_or_else(|| self.wait())
+    }
+
+    /// Nothing is free: a short wait is better than no answer.
+    fn wait(&mut self) -> Step {
+        let soonest = self.waits.iter().enumerate().min_by_key(|(_, wait)| wait.until);
+        let Some(at) = soonest.filter(|(_, wait)| wait.until < self.deadline).map(|(at, _)| at)
+        else {
+            return Step::GiveUp;
+        };
+        let Wait { until, index, lease } = self.waits.swap_remove(at);
+        (self.index, self.probe) = (index, None);
+        self.use_lease(lease);
+        Step::Wait(until)
     }
 
     fn next_larger(&mut self) -> Step {
-        let size = |target: &Target| target.context_window();
-        let too_small = size(self.target());
-        let is_larger =
-            |next: &usize| too_small.is_some() && size(&self.targets[*next]) > too_small;
-        let larger: Vec<usize> = (self.index + 1..self.targets.len()).filter(is_larger).collect();
-        if larger.into_iter().any(|next| self.go(next)) { Step::Next } else { Step::Return }
+        let size = self.target().context_window();
+        self.places[self.index].is_closed = true;
+        let is_larger = |target: &Target| size.is_some() && target.context_window() > size;
+        self.go(is_larger).unwrap_or(Step::Return)
     }
 
-    /// Goes to another target, if it has a credential that was not rejected.
-    fn go(&mut self, index: usize) -> bool {
-        let pool = &self.targets[index].backend.credentials;
-        let Some(credential) = pool.pick(pool.start(), |one| self.is_free(one)).cloned() else {
-            return false;
-        };
-        self.index = index;
-        self.tried.clear();
-        self.take(&credential);
-        true
-    }
-
-    fn is_free(&self, credential: &Arc<Credential>) -> bool {
-        !has(&self.rejected, credential)
-    }
-
-    fn take(&mut self, credential: &Arc<Credential>) {
+    /// Goes to what may be asked next, if there is anything.
+    fn go(&mut self, is_eligible: impl Fn(&Target) -> bool) -> Option<Step> {
+        // The right to try the one before goes back first.
+        self.probe = None;
+        let next = select(self.bench, self.targets, &mut self.places, &self.rejected, is_eligible)?;
+        let step = if next.index == self.index { Step::NextCredential } else { Step::Next };
+        (self.index, self.probe) = (next.index, next.probe);
+        self.target().backend.retry_budget.deposit();
+        let used = self.leases.iter().chain([&self.lease]);
         let known =
-            self.leases.iter().find(|lease| Arc::ptr_eq(lease.credential(), credential)).cloned();
-        let next = if Arc::ptr_eq(self.lease.credential(), credential) {
-            self.lease.clone()
-        } else {
-            known.unwrap_or_else(|| Lease::new(credential))
-        };
-        self.leases.push(std::mem::replace(&mut self.lease, next));
+            used.into_iter().find(|lease| Arc::ptr_eq(lease.credential(), &next.credential));
+        let lease = known.cloned().unwrap_or_else(|| Lease::new(&next.credential));
+        self.use_lease(lease);
+        Some(step)
+    }
+
+    fn use_lease(&mut self, lease: Lease) {
+        self.leases.push(std::mem::replace(&mut self.lease, lease));
         (self.was_retried, self.was_renewed) = (false, false);
     }
+}
+
+/// The first target, with the first of its credentials, that is not on the bench. If all are, what
+/// comes back soonest, if that is wanted.
+fn select(
+    bench: &Arc<Bench>,
+    targets: &[Target],
+    places: &mut [Place],
+    rejected: &[Arc<Credential>],
+    is_eligible: impl Fn(&Target) -> bool,
+) -> Option<Candidate> {
+    let mut soonest: Option<(Instant, usize, &Arc<Credential>)> = None;
+    for (index, (target, place)) in targets.iter().zip(places).enumerate() {
+        if place.is_closed || !is_eligible(target) {
+            continue;
+        }
+        let pool = &target.backend.credentials;
+        let start = *place.start.get_or_insert_with(|| pool.start());
+        for credential in pool.from(start) {
+            if has(rejected, credential) || has(&place.tried, credential) {
+                continue;
+            }
+            let candidate = |probe| Candidate { index, credential: credential.clone(), probe };
+            let until = match bench.standing(target, credential) {
+                Standing::Free => return Some(candidate(None)),
+                Standing::Due => match bench.probe(target, credential) {
+                    Some(probe) => return Some(candidate(Some(probe))),
+                    None => Instant::now(),
+                },
+                Standing::Benched(until) => until,
+            };
+            if soonest.is_none_or(|(before, ..)| until < before) {
+                soonest = Some((until, index, credential));
+            }
+        }
+    }
+    let (_, index, credential) = soonest.filter(|_| bench.tries_soonest())?;
+    Some(Candidate { index, credential: credential.clone(), probe: None })
 }
 
 fn has(list: &[Arc<Credential>], credential: &Arc<Credential>) -> bool {

@@ -52,6 +52,8 @@ impl Inspection {
             return self.spoken_failure(parts, &evidence, Some(own));
         }
         self.record.used(summary.usage);
+        self.settings.bench.answered(&self.target, &self.credential);
+        self.settings.bench.succeeded(&self.target, &self.credential);
         if self.wants_stream
             && let Some(events) = unfold(&body)
         {

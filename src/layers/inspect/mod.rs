@@ -27,8 +27,10 @@ use tower::{Layer, Service};
 
 use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
-use crate::backend::headers;
+use crate::backend::bench::Bench;
+use crate::backend::credential::Credential;
 use crate::backend::transport::TransportError;
+use crate::backend::{Target, headers};
 use crate::config::checked::{Limits, Stream, Timeouts};
 use crate::telemetry::record::Record;
 use crate::verdict::{Action, Carrier, Class, Defect, Evidence, Failure, Rules, Stage, TimeLimit};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How to treat streams.
     pub stream: Stream,
+    /// Hears of what fails after it was relayed.
+    pub bench: Arc<Bench>,
 }
 
 /// Makes [`Inspect`].
@@ -93,9 +97,10 @@ where
         let inspection = Inspection {
             settings: self.settings.clone(),
             record: attempt.original.record.clone(),
+            target: attempt.target.clone(),
+            credential: attempt.lease.credential().clone(),
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
-            is_clients_credential: attempt.lease.credential().is_clients_own(),
             verdict_by: verdict_by(&attempt),
             timeouts: attempt.target.backend.timeouts,
         };
@@ -117,9 +122,10 @@ where
 struct Inspection {
     settings: Arc<Settings>,
     record: Record,
+    target: Target,
+    credential: Arc<Credential>,
     wants_stream: bool,
     is_background: bool,
-    is_clients_credential: bool,
     /// The moment at which the verdict has to be there, and the limit that it comes from.
     verdict_by: (Instant, TimeLimit),
     timeouts: Timeouts,
@@ -187,7 +193,7 @@ impl Inspection {
     fn failed(&self, evidence: &Evidence<'_>, own_words: Option<Response<Body>>) -> Answer {
         let mut failure =
             Failure::from_evidence(&self.settings.rules, evidence, Stage::BeforeCommit);
-        if self.is_clients_credential && failure.class == Class::Auth {
+        if self.credential.is_clients_own() && failure.class == Class::Auth {
             // Only the client can mend it, so only the client has to hear of it.
             failure.action = Action::Return;
         }
@@ -198,7 +204,7 @@ impl Inspection {
             Class::Policy | Class::InvalidRequest => evidence.status() == Some(401),
             _ => matches!(evidence.status(), Some(401 | 403)),
         };
-        let is_about_us = is_about_us && !self.is_clients_credential;
+        let is_about_us = is_about_us && !self.credential.is_clients_own();
         let own_words = own_words.filter(|_| evidence.is_spoken() && !is_about_us);
         Answer::Failed(failure, own_words)
     }

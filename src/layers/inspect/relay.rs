@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
@@ -133,6 +134,10 @@ impl Relay {
 
     /// The stream has come to its own end.
     fn terminate(&mut self, failure: Option<Failure>) {
+        let Inspection { settings, target, credential, .. } = &self.inspection;
+        if failure.is_none() {
+            settings.bench.succeeded(target, credential);
+        }
         self.inspection.record.completed(failure);
         self.phase = Phase::Terminated;
         self.allow_silence(self.inspection.settings.stream.after_terminal_timeout);
@@ -159,8 +164,14 @@ impl Relay {
         event
     }
 
+    /// A failure that nothing can be done about any more, but to remember it.
     fn failure(&self, evidence: &Evidence<'_>) -> Failure {
-        Failure::from_evidence(&self.inspection.settings.rules, evidence, Stage::AfterCommit)
+        let Inspection { settings, target, credential, .. } = &self.inspection;
+        let mut failure = Failure::from_evidence(&settings.rules, evidence, Stage::AfterCommit);
+        let wait = evidence.error().and_then(|error| error.wait);
+        failure.retry_after = wait.and_then(|wait| wait.left(SystemTime::now()));
+        settings.bench.failed(target, credential, &failure);
+        failure
     }
 
     fn allow_silence(&mut self, span: std::time::Duration) {

@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::backend::testing::{attempt, config};
+use crate::telemetry::metrics::Metrics;
 use crate::verdict::Class;
 use crate::wire::event::EventDetail;
 
@@ -36,8 +37,12 @@ async fn inspect(response: Response<Body>) -> Answer {
 
 async fn inspect_attempt(response: Response<Body>, attempt: Attempt) -> Answer {
     let config = config();
-    let settings =
-        Settings { rules: config.rules.clone(), limits: config.limits, stream: config.stream };
+    let settings = Settings {
+        rules: config.rules.clone(),
+        limits: config.limits,
+        stream: config.stream,
+        bench: Arc::new(Bench::new(config.bench, Metrics::new().unwrap())),
+    };
     let mut response = Some(response);
     let inner = tower::service_fn(move |_: Attempt| {
         let response = response.take().unwrap();

@@ -110,6 +110,12 @@ impl Renewal {
         self.lock().pause = Some((until, error));
     }
 
+    /// Whether the file has changed since it was read last.
+    pub(super) fn has_news(&self) -> bool {
+        let stamp = self.source.file().and_then(Stamp::of);
+        stamp.is_some() && stamp != self.lock().stamp
+    }
+
     /// Whether a newer token than the current can come from anywhere.
     pub(super) fn may_change(&self) -> bool {
         self.source.file().is_some() || self.source.fixed_because().is_none()
