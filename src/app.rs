@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::api::error::ApiError;
 use crate::api::{Api, BackendStack, admin, models, responses};
 use crate::backend::Backends;
+use crate::backend::affinity::Affinity;
 use crate::backend::bench::Bench;
 use crate::backend::route::Routes;
 use crate::backend::transport::{ClientError, Transport};
@@ -61,11 +62,13 @@ impl App {
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         let backends = Arc::new(Backends::new(&config, &metrics)?);
+        let affinity = Arc::new(Affinity::new(config.affinity));
         let bench = Arc::new(Bench::new(config.bench, metrics.clone()));
         let api = Api {
             routes: Arc::new(Routes::new(&config, &backends)),
             backends: backends.clone(),
-            stack: backend_stack(&config, &bench, &metrics),
+            stack: backend_stack(&config, &bench, &affinity, &metrics),
+            affinity,
             bench,
             is_draining: Arc::new(AtomicBool::new(false)),
             config: Arc::new(config),
@@ -123,17 +126,23 @@ fn client_stack(api: Api) -> Router {
 }
 
 /// What each attempt goes through.
-fn backend_stack(config: &Config, bench: &Arc<Bench>, metrics: &Metrics) -> BackendStack {
+fn backend_stack(
+    config: &Config,
+    bench: &Arc<Bench>,
+    affinity: &Arc<Affinity>,
+    metrics: &Metrics,
+) -> BackendStack {
     let policy = Policy { attempts_max: config.limits.attempts_max, retry: config.retry };
     let settings = Settings {
         rules: config.rules.clone(),
         limits: config.limits,
         stream: config.stream,
         bench: bench.clone(),
+        affinity: affinity.clone(),
     };
     let stack = ServiceBuilder::new()
         // Outermost: calls everything below once for each attempt, and acts on its verdict.
-        .layer(FailoverLayer::new(policy, bench.clone(), metrics.clone()))
+        .layer(FailoverLayer::new(policy, bench.clone(), affinity.clone(), metrics.clone()))
         // Around the verdict, so that an attempt's time is the time until it is judged.
         .layer(ObserveAttemptLayer::new(metrics.clone()))
         // Above the verdict's clocks, which must not run while a credential is renewed.

@@ -27,6 +27,20 @@ pub enum ApiError {
         /// What could be asked for.
         known: String,
     },
+    /// The header `x-sidestep-chain` names what is not in the configuration.
+    #[error("the header x-sidestep-chain names {found:?}; this proxy knows: {known}")]
+    Chain {
+        /// What it names.
+        found: String,
+        /// What it could name.
+        known: String,
+    },
+    /// The header `x-sidestep-failover` says what it cannot.
+    #[error("the header x-sidestep-failover says {found:?}; allowed: on, off")]
+    FailoverHeader {
+        /// What it says.
+        found: String,
+    },
     /// The body is too large.
     #[error("the request body is larger than {bytes_max} bytes (limits.request_bytes_max)")]
     TooLarge {
@@ -102,6 +116,12 @@ impl ApiError {
             // OpenAI's Responses endpoint says 400, and Codex repeats every other 4xx six times.
             Self::UnknownModel { .. } => {
                 invalid(StatusCode::BAD_REQUEST, Some("model_not_found"), Some("model"))
+            }
+            Self::Chain { .. } => {
+                invalid(StatusCode::BAD_REQUEST, Some("unknown_target"), Some("x-sidestep-chain"))
+            }
+            Self::FailoverHeader { .. } => {
+                invalid(StatusCode::BAD_REQUEST, Some("invalid_value"), Some("x-sidestep-failover"))
             }
             Self::TooLarge { .. } => {
                 invalid(StatusCode::PAYLOAD_TOO_LARGE, Some("request_too_large"), None)

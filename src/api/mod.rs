@@ -13,6 +13,7 @@ use http::Response;
 use tower::util::BoxCloneSyncService;
 
 use crate::backend::Backends;
+use crate::backend::affinity::Affinity;
 use crate::backend::answer::Exhausted;
 use crate::backend::attempt::Planned;
 use crate::backend::bench::Bench;
@@ -32,6 +33,8 @@ pub struct Api {
     pub routes: Arc<Routes>,
     /// The backends, for what they tell of themselves.
     pub backends: Arc<Backends>,
+    /// Where conversations are.
+    pub affinity: Arc<Affinity>,
     /// What is on the bench.
     pub bench: Arc<Bench>,
     /// Sends requests to them.

@@ -15,8 +15,10 @@ use tower::ServiceExt as _;
 
 use super::Api;
 use super::error::{ApiError, capped};
+use crate::backend::affinity::Conversation;
 use crate::backend::attempt::{Original, Planned};
 use crate::backend::headers::retry_after;
+use crate::backend::route::Plan;
 use crate::telemetry::record::Record;
 use crate::wire::request::Envelope;
 
@@ -56,10 +58,13 @@ async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Res
     record.asked(&envelope.model, envelope.stream);
     let plan = api.routes.plan(&envelope.model).ok_or_else(|| unknown_model(api, &envelope))?;
     record.routed(&plan.route.name);
+    let conversation = api.affinity.conversation(&plan.route.name, &envelope, &parts.headers);
+    let plan = overridden(api, plan, conversation, &parts.headers)?;
 
     let told = record.clone();
     let deadline = record.started() + api.config.limits.request_timeout;
-    let original = Original { envelope, body, headers: parts.headers, record, deadline };
+    let headers = parts.headers;
+    let original = Original { envelope, body, headers, record, conversation, deadline };
     let original = Arc::new(original);
     let limits = api.config.retry_after;
     match api.stack.clone().oneshot(Planned { original, plan }).await {
@@ -77,6 +82,31 @@ async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Res
             Err(ApiError::Exhausted { exhausted, retry_after: limits })
         }
     }
+}
+
+/// The chain that the client's own headers ask for; else the route's, with the target in front that
+/// the conversation is used to.
+fn overridden(
+    api: &Api,
+    mut plan: Plan,
+    conversation: Conversation,
+    headers: &HeaderMap,
+) -> Result<Plan, ApiError> {
+    let told = |name: &str| Some(headers.get(name)?.to_str().unwrap_or_default());
+    if let Some(chain) = told("x-sidestep-chain") {
+        plan.targets = api.routes.chain(chain, &plan.asked, &api.backends).map_err(|found| {
+            let known = api.routes.targets(&api.backends).join(", ");
+            ApiError::Chain { found, known }
+        })?;
+    } else {
+        api.affinity.order(conversation, &mut plan, &api.bench);
+    }
+    match told("x-sidestep-failover") {
+        None | Some("on") => {}
+        Some("off") => plan.targets.truncate(1),
+        Some(other) => return Err(ApiError::FailoverHeader { found: other.to_owned() }),
+    }
+    Ok(plan)
 }
 
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {

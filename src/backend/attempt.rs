@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::affinity::Conversation;
 use super::credential::Lease;
 use super::route::Plan;
 use super::{Target, headers};
@@ -26,6 +27,8 @@ pub struct Original {
     pub headers: HeaderMap,
     /// What happens to this request is written down here.
     pub record: Record,
+    /// The conversation that it belongs to.
+    pub conversation: Conversation,
     /// When its answer has to be there, or the first output of a stream.
     pub deadline: Instant,
 }

@@ -1,5 +1,6 @@
 //! The backends, the routes to them, and one attempt at one of them.
 
+pub mod affinity;
 pub mod answer;
 pub mod attempt;
 pub mod bench;

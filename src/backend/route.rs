@@ -41,6 +41,8 @@ pub struct Plan {
     pub route: Arc<Route>,
     /// The targets. Never empty.
     pub targets: Vec<Target>,
+    /// The model that the client asked for.
+    pub asked: Arc<str>,
 }
 
 impl Routes {
@@ -87,7 +89,56 @@ impl Routes {
             backend: link.backend.clone(),
             model: link.model.clone().unwrap_or_else(|| asked.clone()),
         };
-        Some(Plan { route: route.clone(), targets: route.chain.iter().map(target).collect() })
+        let targets = route.chain.iter().map(target).collect();
+        Some(Plan { route: route.clone(), targets, asked })
+    }
+
+    /// The targets of a chain that a client writes, such as `openai, azure:gpt-5-eu`: backends, and
+    /// targets of some route.
+    ///
+    /// # Errors
+    ///
+    /// The first name that the configuration does not have.
+    pub fn chain(
+        &self,
+        written: &str,
+        asked: &Arc<str>,
+        backends: &Backends,
+    ) -> Result<Vec<Target>, String> {
+        /// A name that is not known goes into an error message.
+        const NAME_BYTES_MAX: usize = 128;
+        let known = self.targets(backends);
+        let target = |name: &str| -> Result<Target, String> {
+            let (backend, model) = match name.split_once(':') {
+                Some((backend, model)) => (backend, model.into()),
+                None => (name, asked.clone()),
+            };
+            let backend = backends.get(backend).filter(|_| known.iter().any(|one| one == name));
+            let backend =
+                backend.ok_or_else(|| name.chars().take(NAME_BYTES_MAX).collect::<String>())?;
+            Ok(Target { backend: backend.clone(), model })
+        };
+        let mut targets: Vec<Target> = Vec::new();
+        for name in written.split(',').map(str::trim) {
+            let target = target(name)?;
+            let is_new = |one: &Target| one.to_string() != target.to_string();
+            if targets.iter().all(is_new) {
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Every name that a client's own chain may hold.
+    pub fn targets(&self, backends: &Backends) -> Vec<String> {
+        let mut names: Vec<String> =
+            backends.all().map(|backend| backend.name.to_string()).collect();
+        for name in self.all.iter().flat_map(|route| route.chain()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Every route, in the order of the configuration.

@@ -26,6 +26,8 @@ pub struct Config {
     pub retry: Retry,
     /// What is kept out of use, and for how long.
     pub bench: Bench,
+    /// Where conversations stay.
+    pub affinity: Affinity,
     /// What clients are told about waiting.
     pub retry_after: RetryAfter,
     /// How credentials are kept fresh.
@@ -105,6 +107,17 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Retries of one backend a second whatever the share.
     pub budget_min: u32,
+}
+
+/// Where conversations stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// Whether they stay anywhere.
+    pub enabled: bool,
+    /// How long one has to be idle before it may return to the head of its chain.
+    pub idle: Duration,
+    /// How many are remembered.
+    pub entries_max: usize,
 }
 
 /// What is kept out of use, and for how long.

@@ -70,7 +70,7 @@ pub struct FaultBackend {
 struct Shared {
     name: String,
     /// What it does when no request says otherwise.
-    default: Fault,
+    default: Mutex<Fault>,
     received: Mutex<VecDeque<Received>>,
     count: AtomicUsize,
     /// How many answers were broken off by the other side.
@@ -89,7 +89,7 @@ impl FaultBackend {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            default,
+            default: Mutex::new(default),
             received: Mutex::default(),
             count: AtomicUsize::new(0),
             abandoned: watch::channel(0).0,
@@ -107,6 +107,11 @@ impl FaultBackend {
         };
         tokio::spawn(server::serve(listener, limits, make, std::future::pending(), || {}));
         Ok(backend)
+    }
+
+    /// Answers with another fault from now on, where a request chooses nothing.
+    pub fn play(&self, default: Fault) {
+        *self.shared.default.lock().unwrap_or_else(PoisonError::into_inner) = default;
     }
 
     /// The URL to configure as `base_url`.
@@ -146,7 +151,7 @@ impl Shared {
         let model = body.get("model").and_then(Value::as_str).unwrap_or_default();
         let chosen = match header.or_else(|| model.strip_prefix("fault-")) {
             Some(name) => Fault::from_name(name).ok_or_else(|| name.to_owned())?,
-            None => self.default,
+            None => *self.default.lock().unwrap_or_else(PoisonError::into_inner),
         };
         let or = |is_good: bool, bad| if is_good { Fault::Ok } else { bad };
         let has_key = || {

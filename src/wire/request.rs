@@ -18,6 +18,10 @@ pub struct Envelope {
     pub stream: bool,
     /// Whether the client asks for a background response, whose answer is `queued` and not finished.
     pub background: bool,
+    /// What the client calls the conversation, so that its prompts are cached together.
+    pub prompt_cache_key: Option<String>,
+    /// The response that the request continues.
+    pub previous_response_id: Option<String>,
     /// Where the value of `model` stands in the body, quotes included.
     model_span: Range<usize>,
 }
@@ -70,6 +74,10 @@ struct Fields<'a> {
     stream: Option<&'a RawValue>,
     #[serde(borrow)]
     background: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
 }
 
 impl Envelope {
@@ -111,6 +119,8 @@ impl Envelope {
             model,
             stream: flag("stream", fields.stream)?,
             background: flag("background", fields.background)?,
+            prompt_cache_key: string(fields.prompt_cache_key),
+            previous_response_id: string(fields.previous_response_id),
             model_span: start..start + raw_model.get().len(),
         })
     }
@@ -134,6 +144,11 @@ impl Envelope {
 
 const MISSING_MODEL: EnvelopeError =
     EnvelopeError::Missing { field: "model", expected: "the name of a model" };
+
+/// A string that is not empty; whatever else stands there is for the backend to judge.
+fn string(raw: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(raw?.get()).ok().filter(|text: &String| !text.is_empty())
+}
 
 fn flag(field: &'static str, raw: Option<&RawValue>) -> Result<bool, EnvelopeError> {
     match raw.map(RawValue::get) {

@@ -39,6 +39,8 @@ pub enum Status {
 /// The parts of a response object that decide what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseSummary {
+    /// Its id.
+    pub id: Option<String>,
     /// Its status.
     pub status: Status,
     /// Its error, if it has one that says anything.
@@ -51,6 +53,8 @@ pub struct ResponseSummary {
 
 #[derive(Deserialize)]
 struct Fields<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     object: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -87,6 +91,7 @@ impl ResponseSummary {
             .and_then(parse::<Vec<serde::de::IgnoredAny>>)
             .is_some_and(|items| !items.is_empty());
         Some(Self {
+            id: fields.id.and_then(parse),
             status: Status::read(fields.status.and_then(parse::<String>).as_deref()),
             error: fields.error.and_then(parse::<Value>).as_ref().and_then(ErrorObject::from_value),
             has_output: has_items || text.is_some_and(|text| !text.trim().is_empty()),

@@ -14,6 +14,7 @@ mod program;
 
 mod api;
 mod commands;
+mod conversations;
 mod credentials;
 mod credentials_kinds;
 mod credentials_shared;

@@ -54,6 +54,7 @@ pub(super) fn check(
         },
         retry: check.retry(&written.retry),
         bench: check.bench(&written.bench),
+        affinity: check.affinity(&written.affinity),
         retry_after: checked::RetryAfter {
             default: written.retry_after.default.0.min(written.retry_after.max.0),
             max: written.retry_after.max.0,
@@ -153,6 +154,15 @@ impl Check<'_> {
             wait_max: retry.wait_max.0,
             budget_percent: retry.budget_percent,
             budget_min: retry.budget_min,
+        }
+    }
+
+    fn affinity(&mut self, affinity: &written::Affinity) -> checked::Affinity {
+        self.at_least_one("affinity.entries_max", affinity.entries_max);
+        checked::Affinity {
+            enabled: affinity.enabled,
+            idle: affinity.idle.0,
+            entries_max: affinity.entries_max,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Written {
     pub retry: Retry,
     /// `[bench]`.
     pub bench: Bench,
+    /// `[affinity]`.
+    pub affinity: Affinity,
     /// `[retry_after]`.
     pub retry_after: RetryAfter,
     /// `[credentials]`.
@@ -156,6 +158,18 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Retries a second whatever the share.
     pub budget_min: u32,
+}
+
+/// `[affinity]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Affinity {
+    /// Whether conversations stay where they are.
+    pub enabled: bool,
+    /// How long one has to be idle before it may return.
+    pub idle: Span,
+    /// How many are remembered.
+    pub entries_max: usize,
 }
 
 /// `[bench]`.

@@ -58,7 +58,8 @@ impl Chain {
 
     async fn send(self) -> bool {
         let metrics = Metrics::new().unwrap();
-        let layer = FailoverLayer::new(self.policy, self.bench.clone(), metrics);
+        let affinity = Arc::new(Affinity::new(config().affinity));
+        let layer = FailoverLayer::new(self.policy, self.bench.clone(), affinity, metrics);
         let planned = request(self.plan.clone(), false);
         let inner = tower::service_fn(move |attempt: Attempt| {
             let name = attempt.target.backend.name.to_string();

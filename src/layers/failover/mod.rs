@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::backend::Target;
+use crate::backend::affinity::Affinity;
 use crate::backend::answer::{Answer, Exhausted};
 use crate::backend::attempt::{Attempt, Planned};
 use crate::backend::bench::Bench;
@@ -30,13 +31,20 @@ use walk::{Step, Walk};
 pub struct FailoverLayer {
     policy: Policy,
     bench: Arc<Bench>,
+    affinity: Arc<Affinity>,
     metrics: Metrics,
 }
 
 impl FailoverLayer {
-    /// Acts by `policy`, keeps what fails on `bench`, counts in `metrics`.
-    pub fn new(policy: Policy, bench: Arc<Bench>, metrics: Metrics) -> Self {
-        Self { policy, bench, metrics }
+    /// Acts by `policy`, keeps what fails on `bench`, remembers in `affinity` who served whom, counts
+    /// in `metrics`.
+    pub fn new(
+        policy: Policy,
+        bench: Arc<Bench>,
+        affinity: Arc<Affinity>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { policy, bench, affinity, metrics }
     }
 }
 
@@ -44,8 +52,8 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Failover<S> {
-        let Self { policy, bench, metrics } = self.clone();
-        Failover { inner, policy, bench, metrics }
+        let Self { policy, bench, affinity, metrics } = self.clone();
+        Failover { inner, policy, bench, affinity, metrics }
     }
 }
 
@@ -55,6 +63,7 @@ pub struct Failover<S> {
     inner: S,
     policy: Policy,
     bench: Arc<Bench>,
+    affinity: Arc<Affinity>,
     metrics: Metrics,
 }
 
@@ -96,6 +105,7 @@ where
             let Ok(answer) = tower::ServiceExt::oneshot(self.inner.clone(), attempt).await;
             let (failure, own_words) = match answer {
                 Answer::Relay(response) => {
+                    self.affinity.served(original.conversation, target);
                     self.bench.answered(target, walk.lease().credential());
                     return Ok(response);
                 }
@@ -106,6 +116,7 @@ where
             let renewed = tokio::time::timeout_at(deadline, renew(&walk, &failure)).await;
             let is_renewed = renewed.unwrap_or(false);
             if !is_renewed {
+                self.affinity.left(original.conversation, target);
                 self.bench.failed(target, walk.lease().credential(), &failure);
             }
             match walk.step(&failure, is_renewed) {

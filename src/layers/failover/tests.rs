@@ -49,7 +49,9 @@ async fn run(policy: Policy, script: &[Option<Failure>]) -> (Vec<String>, bool) 
     });
     let metrics = Metrics::new().unwrap();
     let bench = Arc::new(Bench::new(config().bench, metrics.clone()));
-    let failover = FailoverLayer::new(policy, bench, metrics).layer(inner);
+    let failover =
+        FailoverLayer::new(policy, bench, Arc::new(Affinity::new(config().affinity)), metrics)
+            .layer(inner);
     let answered = failover.oneshot(planned(false)).await.is_ok();
     let asked = asked.lock().unwrap().clone();
     (asked, answered)

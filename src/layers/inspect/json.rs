@@ -52,6 +52,7 @@ impl Inspection {
             return self.spoken_failure(parts, &evidence, Some(own));
         }
         self.record.used(summary.usage);
+        self.gave(|| summary.id);
         self.settings.bench.answered(&self.target, &self.credential);
         self.settings.bench.succeeded(&self.target, &self.credential);
         if self.wants_stream

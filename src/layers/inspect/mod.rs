@@ -25,6 +25,7 @@ use http::{HeaderValue, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::backend::affinity::{Affinity, Conversation};
 use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
 use crate::backend::bench::Bench;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub stream: Stream,
     /// Hears of what fails after it was relayed.
     pub bench: Arc<Bench>,
+    /// Hears which response was given by whom.
+    pub affinity: Arc<Affinity>,
 }
 
 /// Makes [`Inspect`].
@@ -99,6 +102,7 @@ where
             record: attempt.original.record.clone(),
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
+            conversation: attempt.original.conversation,
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
             verdict_by: verdict_by(&attempt),
@@ -124,6 +128,7 @@ struct Inspection {
     record: Record,
     target: Target,
     credential: Arc<Credential>,
+    conversation: Conversation,
     wants_stream: bool,
     is_background: bool,
     /// The moment at which the verdict has to be there, and the limit that it comes from.
@@ -207,6 +212,16 @@ impl Inspection {
         let is_about_us = is_about_us && !self.credential.is_clients_own();
         let own_words = own_words.filter(|_| evidence.is_spoken() && !is_about_us);
         Answer::Failed(failure, own_words)
+    }
+
+    /// Takes note of a response's id, where a conversation has no other name.
+    fn gave(&self, id: impl FnOnce() -> Option<String>) {
+        let affinity = &self.settings.affinity;
+        if affinity.needs_response_id(self.conversation)
+            && let Some(id) = id()
+        {
+            affinity.gave(&id, &self.target);
+        }
     }
 
     /// Reads within the time that the verdict has and within the silence that is allowed.

@@ -77,7 +77,10 @@ impl Relay {
             return (kind == EventKind::Done).then_some(event);
         }
         match kind {
-            EventKind::Created if self.created.is_none() => self.created = Some(event.clone()),
+            EventKind::Created if self.created.is_none() => {
+                self.inspection.gave(|| EventDetail::read(&event)?.summary()?.id);
+                self.created = Some(event.clone());
+            }
             EventKind::Completed | EventKind::Incomplete => {
                 let Some(detail) = EventDetail::read(&event) else {
                     return Some(self.break_off(&event_defect(Defect::BrokenEvent)));

@@ -41,6 +41,7 @@ async fn inspect_attempt(response: Response<Body>, attempt: Attempt) -> Answer {
         rules: config.rules.clone(),
         limits: config.limits,
         stream: config.stream,
+        affinity: Arc::new(Affinity::new(config.affinity)),
         bench: Arc::new(Bench::new(config.bench, Metrics::new().unwrap())),
     };
     let mut response = Some(response);

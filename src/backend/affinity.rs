@@ -1,0 +1,270 @@
+//! Keeps a conversation with the target that served it last, so that prompt caches and encrypted
+//! reasoning keep working.
+//!
+//! A conversation is known by its `prompt_cache_key`, else by the session that the client names in a
+//! header, else by the response that it continues. The table is bounded and holds no text of clients:
+//! keys are hashed.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::Target;
+use super::bench::{Bench, Standing};
+use super::route::Plan;
+use crate::config::checked;
+use crate::wire::request::Envelope;
+
+/// Headers in which clients name a session (codex-cli 0.169; Hermes).
+const SESSION_HEADERS: [&str; 3] = ["thread-id", "session-id", "session_id"];
+
+/// A conversation, as the table knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    key: Option<u64>,
+    /// Whether its key stays the same from turn to turn.
+    is_named: bool,
+}
+
+/// Where conversations are.
+#[derive(Debug)]
+pub struct Affinity {
+    settings: checked::Affinity,
+    hasher: RandomState,
+    seats: Mutex<LruCache<u64, Seat>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seat {
+    backend: Arc<str>,
+    model: Arc<str>,
+    used: Instant,
+}
+
+impl Seat {
+    fn is(&self, target: &Target) -> bool {
+        self.backend == target.backend.name && self.model == target.model
+    }
+}
+
+impl Affinity {
+    /// An empty table.
+    pub fn new(settings: checked::Affinity) -> Self {
+        // A bounded one would take all of its memory at once.
+        Self { settings, hasher: RandomState::new(), seats: Mutex::new(LruCache::unbounded()) }
+    }
+
+    /// The conversation that a request belongs to.
+    pub fn conversation(
+        &self,
+        route: &str,
+        envelope: &Envelope,
+        headers: &HeaderMap,
+    ) -> Conversation {
+        if !self.settings.enabled {
+            return Conversation { key: None, is_named: true };
+        }
+        let session = || SESSION_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+        let name = envelope.prompt_cache_key.as_deref().or_else(session);
+        match (name, &envelope.previous_response_id) {
+            // One session may ask for several models, each with a chain of its own.
+            (Some(name), _) => {
+                Conversation { key: Some(self.hash(&[route, name])), is_named: true }
+            }
+            (None, Some(id)) => Conversation { key: Some(self.hash(&[id])), is_named: false },
+            (None, None) => Conversation { key: None, is_named: false },
+        }
+    }
+
+    /// Puts the target that served a conversation last in front, unless the conversation has been idle
+    /// for so long that it may return to the head of the chain, and the head is well.
+    pub fn order(&self, conversation: Conversation, plan: &mut Plan, bench: &Bench) {
+        let Some(key) = conversation.key else { return };
+        let mut seats = self.lock();
+        let Some(seat) = seats.get(&key) else { return };
+        let at = plan.targets.iter().position(|target| seat.is(target));
+        let Some(at) = at.filter(|at| *at > 0) else { return };
+        let is_idle = seat.used.elapsed() > self.settings.idle;
+        let head = &plan.targets[0];
+        let is_well = |head: &Target| {
+            let all = head.backend.credentials.all().iter();
+            all.map(|one| bench.standing(head, one)).any(|one| one == Standing::Free)
+        };
+        if is_idle && is_well(head) {
+            seats.pop(&key);
+        } else {
+            plan.targets[..=at].rotate_right(1);
+        }
+    }
+
+    /// A target serves a conversation.
+    pub fn served(&self, conversation: Conversation, target: &Target) {
+        if let Some(key) = conversation.key.filter(|_| conversation.is_named) {
+            self.seat(key, target);
+        }
+    }
+
+    /// A target has failed a conversation: it is released at once.
+    pub fn left(&self, conversation: Conversation, target: &Target) {
+        let Some(key) = conversation.key else { return };
+        let mut seats = self.lock();
+        if seats.peek(&key).is_some_and(|seat| seat.is(target)) {
+            seats.pop(&key);
+        }
+    }
+
+    /// Whether the conversation can go on only under the name of the response that a target gives.
+    pub fn needs_response_id(&self, conversation: Conversation) -> bool {
+        !conversation.is_named
+    }
+
+    /// A target gives a response that a conversation may continue.
+    pub fn gave(&self, response_id: &str, target: &Target) {
+        self.seat(self.hash(&[response_id]), target);
+    }
+
+    fn seat(&self, key: u64, target: &Target) {
+        let (backend, model) = (target.backend.name.clone(), target.model.clone());
+        let mut seats = self.lock();
+        seats.put(key, Seat { backend, model, used: Instant::now() });
+        if seats.len() > self.settings.entries_max {
+            seats.pop_lru();
+        }
+    }
+
+    fn hash(&self, parts: &[&str]) -> u64 {
+        self.hasher.hash_one(parts)
+    }
+
+    /// A panic in another holder leaves seats that are still good to use.
+    fn lock(&self) -> MutexGuard<'_, LruCache<u64, Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::backend::testing::{config, plan};
+    use crate::telemetry::metrics::Metrics;
+
+    struct Setup {
+        affinity: Affinity,
+        bench: Bench,
+        plan: Plan,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let config = config();
+            let bench = Bench::new(config.bench, Metrics::new().unwrap());
+            Self { affinity: Affinity::new(config.affinity), bench, plan: plan() }
+        }
+
+        fn conversation(&self, body: &str, headers: &[(&'static str, &str)]) -> Conversation {
+            let envelope = Envelope::read(body.as_bytes()).unwrap();
+            let headers = headers
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        http::HeaderName::from_static(name),
+                        http::HeaderValue::try_from(*value).unwrap(),
+                    )
+                })
+                .collect();
+            self.affinity.conversation("route", &envelope, &headers)
+        }
+
+        fn order(&self, conversation: Conversation) -> String {
+            let mut plan = self.plan.clone();
+            self.affinity.order(conversation, &mut plan, &self.bench);
+            plan.targets.iter().map(|target| target.backend.name.to_string()).collect()
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_known_by_what_stays_the_same() {
+        let setup = Setup::new();
+        let by_key = setup.conversation(r#"{"model":"m","prompt_cache_key":"k"}"#, &[]);
+        let both = &[("thread-id", "t")];
+        assert_eq!(setup.conversation(r#"{"model":"m","prompt_cache_key":"k"}"#, both), by_key);
+        let by_header = setup.conversation(r#"{"model":"m"}"#, both);
+        assert_ne!(by_header, by_key);
+        assert_eq!(
+            setup.conversation(r#"{"model":"m","previous_response_id":"r"}"#, both),
+            by_header
+        );
+        assert_eq!(setup.conversation(r#"{"model":"m"}"#, &[]).key, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_stays_where_it_was_served_until_it_has_been_idle() {
+        let setup = Setup::new();
+        let one = setup.conversation(r#"{"model":"m","prompt_cache_key":"1"}"#, &[]);
+        let other = setup.conversation(r#"{"model":"m","prompt_cache_key":"2"}"#, &[]);
+        setup.affinity.served(one, &setup.plan.targets[2]);
+        assert_eq!((setup.order(one).as_str(), setup.order(other).as_str()), ("cab", "abc"));
+        advance(Duration::from_secs(599)).await;
+        assert_eq!(setup.order(one), "cab");
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(setup.order(one), "abc", "its prompt cache is cold");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_does_not_return_to_a_head_that_is_on_the_bench() {
+        let setup = Setup::new();
+        let one = setup.conversation(r#"{"model":"m","prompt_cache_key":"1"}"#, &[]);
+        setup.affinity.served(one, &setup.plan.targets[1]);
+        advance(Duration::from_secs(3600)).await;
+        let head = &setup.plan.targets[0];
+        let failure = crate::verdict::Failure {
+            class: crate::verdict::Class::Auth,
+            detected_by: crate::verdict::DetectedBy::Status,
+            stage: crate::verdict::Stage::BeforeCommit,
+            action: crate::verdict::Action::Next,
+            detail: String::new(),
+            retry_after: None,
+        };
+        setup.bench.failed(head, &head.backend.credentials.all()[0], &failure);
+        assert_eq!(setup.order(one), "bac");
+    }
+
+    #[test]
+    fn a_failure_releases_it_at_once() {
+        let setup = Setup::new();
+        let one = setup.conversation(r#"{"model":"m","prompt_cache_key":"1"}"#, &[]);
+        setup.affinity.served(one, &setup.plan.targets[2]);
+        setup.affinity.left(one, &setup.plan.targets[1]);
+        assert_eq!(setup.order(one), "cab", "another one's failure is no reason");
+        setup.affinity.left(one, &setup.plan.targets[2]);
+        assert_eq!(setup.order(one), "abc");
+    }
+
+    #[test]
+    fn without_a_name_it_is_known_by_the_response_that_it_continues() {
+        let setup = Setup::new();
+        let first = setup.conversation(r#"{"model":"m"}"#, &[]);
+        assert!(setup.affinity.needs_response_id(first));
+        setup.affinity.gave("resp_1", &setup.plan.targets[1]);
+        let next = setup.conversation(r#"{"model":"m","previous_response_id":"resp_1"}"#, &[]);
+        assert_eq!(setup.order(next), "bac");
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let setup = Setup::new();
+        let small = checked::Affinity { entries_max: 10, ..config().affinity };
+        let affinity = Affinity::new(small);
+        for number in 0..100 {
+            affinity.gave(&format!("resp_{number}"), &setup.plan.targets[1]);
+        }
+        assert_eq!(affinity.lock().len(), 10);
+    }
+}
