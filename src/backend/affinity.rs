@@ -22,7 +22,7 @@ use crate::wire::request::Envelope;
 const SESSION_HEADERS: [&str; 3] = ["thread-id", "session-id", "session_id"];
 
 /// A conversation, as the table knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
     key: Option<u64>,
     /// Whether its key stays the same from turn to turn.

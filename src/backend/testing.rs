@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::Backends;
-use super::affinity::Affinity;
+use super::affinity::Conversation;
 use super::attempt::{Attempt, Original, Planned};
 use super::credential::Lease;
 use super::route::{Plan, Routes};
@@ -43,8 +43,7 @@ pub(crate) fn request(plan: Plan, stream: bool) -> Planned {
     let record = Record::new("req_test".to_owned());
     let deadline = Instant::now() + Duration::from_secs(900);
     let headers = HeaderMap::new();
-    let conversation =
-        Affinity::new(config().affinity).conversation("default", &envelope, &headers);
+    let conversation = Conversation::default();
     let original = Original { envelope, body, headers, record, conversation, deadline };
     Planned { original: Arc::new(original), plan }
 }

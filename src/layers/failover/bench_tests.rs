@@ -19,6 +19,8 @@ use crate::verdict::{Class, Stage};
 struct Chain {
     plan: Plan,
     bench: Arc<Bench>,
+    affinity: Arc<Affinity>,
+    metrics: Metrics,
     policy: Policy,
     behaviour: Arc<Mutex<HashMap<String, Behaviour>>>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -44,8 +46,16 @@ impl Chain {
     }
 
     fn with(settings: checked::Bench, policy: Policy) -> Self {
-        let bench = Arc::new(Bench::new(settings, Metrics::new().unwrap()));
-        Self { plan: plan(), bench, policy, behaviour: Arc::default(), asked: Arc::default() }
+        let metrics = Metrics::new().unwrap();
+        Self {
+            plan: plan(),
+            bench: Arc::new(Bench::new(settings, metrics.clone())),
+            affinity: Arc::new(Affinity::new(config().affinity)),
+            metrics,
+            policy,
+            behaviour: Arc::default(),
+            asked: Arc::default(),
+        }
     }
 
     fn set(&self, name: &str, behaviour: Behaviour) {
@@ -57,9 +67,8 @@ impl Chain {
     }
 
     async fn send(self) -> bool {
-        let metrics = Metrics::new().unwrap();
-        let affinity = Arc::new(Affinity::new(config().affinity));
-        let layer = FailoverLayer::new(self.policy, self.bench.clone(), affinity, metrics);
+        let (bench, affinity) = (self.bench.clone(), self.affinity.clone());
+        let layer = FailoverLayer::new(self.policy, bench, affinity, self.metrics.clone());
         let planned = request(self.plan.clone(), false);
         let inner = tower::service_fn(move |attempt: Attempt| {
             let name = attempt.target.backend.name.to_string();
