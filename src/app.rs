@@ -24,6 +24,7 @@ use crate::backend::route::Routes;
 use crate::backend::transport::{ClientError, Transport};
 use crate::config::Config;
 use crate::layers::authenticate::AuthenticateLayer;
+use crate::layers::concurrency::ConcurrencyLayer;
 use crate::layers::failover::{FailoverLayer, Policy};
 use crate::layers::first_byte::FirstByteLayer;
 use crate::layers::in_flight::InFlightLayer;
@@ -78,6 +79,8 @@ impl App {
         let limits = ServerLimits {
             connections_max: server.connections_max,
             idle_timeout: server.idle_timeout,
+            write_timeout: server.write_timeout,
+            buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
         let is_draining = api.is_draining.clone();
@@ -104,9 +107,7 @@ fn client_stack(api: Api) -> Router {
         // Above whatever may panic, below what has to log and count that.
         .layer(CatchPanicLayer::custom(panicked))
         // Before the body is read: a request that is refused costs no memory.
-        .layer(InFlightLayer::new(api.config.limits.in_flight_max, || {
-            ApiError::Busy.into_response()
-        }));
+        .layer(InFlightLayer::new(api.config.limits, || ApiError::Busy.into_response()));
 
     // The endpoint reads the body and its envelope, plans the chain and calls the backend stack.
     let create = axum::routing::post(responses::create).layer(requests);
@@ -140,13 +141,16 @@ fn backend_stack(
         bench: bench.clone(),
         affinity: affinity.clone(),
     };
+    let rules = Arc::new(config.rules.clone());
     let stack = ServiceBuilder::new()
         // Outermost: calls everything below once for each attempt, and acts on its verdict.
         .layer(FailoverLayer::new(policy, bench.clone(), affinity.clone(), metrics.clone()))
         // Around the verdict, so that an attempt's time is the time until it is judged.
         .layer(ObserveAttemptLayer::new(metrics.clone()))
-        // Above the verdict's clocks, which must not run while a credential is renewed.
-        .layer(AuthenticateLayer::new(config.rules.clone()))
+        // Above the clocks of the attempt, which must not run while it waits for its turn ...
+        .layer(ConcurrencyLayer::new(config.limits.queue_timeout, rules.clone()))
+        // ... or while its credential is renewed.
+        .layer(AuthenticateLayer::new(rules))
         // Turns a response into an answer with a verdict: above this, nobody looks at a status.
         .layer(InspectLayer::new(settings))
         // Right at the transport: only the backend's own slowness counts.

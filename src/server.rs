@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 /// The pause after a failed `accept`: out of descriptors, most likely, which takes time to pass.
@@ -25,6 +26,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServerLimits {
     /// Open connections.
     pub connections_max: usize,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Bytes that wait for one client; at least 8 KiB.
+    pub buffer_bytes_max: usize,
     /// Time for the next request's head, on a new connection and on an idle one.
     pub idle_timeout: Duration,
     /// Time for running answers after the shutdown.
@@ -58,6 +63,7 @@ where
     let permits = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
+    http.max_buf_size(limits.buffer_bytes_max);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -76,7 +82,10 @@ where
             }
         };
         let service = TowerToHyperService::new(make(&stream));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.write_timeout));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             // A client that breaks its connection off is no error of ours.
             if let Err(error) = connection.await {

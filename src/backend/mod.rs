@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 use tower::retry::budget::TpsBudget;
 use url::Url;
 
@@ -43,6 +44,8 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Its connections. No other backend's requests go over them.
     pub client: Client,
+    /// Its places, if they are limited.
+    pub slots: Option<Arc<Semaphore>>,
     /// How many retries it may still see.
     pub retry_budget: TpsBudget,
     context_window: Option<u64>,
@@ -122,11 +125,17 @@ impl Backend {
             credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
+            slots: config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
             retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
             client: Client::new(&config.url, config.timeouts.connect)?,
             context_window: config.context_window,
             model_context_windows: config.model_context_windows.clone(),
         })
+    }
+
+    /// Whether all of its places are taken.
+    pub fn is_full(&self) -> bool {
+        self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
     }
 
     /// The tokens that a model takes here, where the configuration says it.

@@ -51,6 +51,10 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Bytes that wait for one client.
+    pub buffer_bytes_max: usize,
     /// Open connections.
     pub connections_max: usize,
 }
@@ -73,6 +77,10 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// All the time of one request until its answer is there.
     pub request_timeout: Duration,
+    /// Requests that wait for their turn.
+    pub queue_max: usize,
+    /// How long they do.
+    pub queue_timeout: Duration,
     /// Attempts for one request.
     pub attempts_max: usize,
     /// Bytes of a JSON answer that are read to judge it.
@@ -199,6 +207,8 @@ pub struct Backend {
     pub headers: HeaderMap,
     /// Its time limits.
     pub timeouts: Timeouts,
+    /// Attempts at one time.
+    pub concurrency_max: Option<usize>,
     /// Tokens that its models take, where nothing else is said of the model.
     pub context_window: Option<u64>,
     /// Tokens that single models take.

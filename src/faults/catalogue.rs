@@ -106,6 +106,7 @@ faults! {
 
     CutAfterOutput = "cut-after-output", "the connection breaks after some output";
     EndAfterOutput = "end-after-output", "the stream ends cleanly after some output";
+    Endless = "endless", "output without end, as fast as it is taken";
     StallAfterOutput = "stall-after-output", "nothing more after some output";
     BrokenAfterOutput = "broken-after-output", "an event of broken JSON after some output";
     DoneAfterOutput = "done-after-output", "the end mark after some output, without a terminal event";

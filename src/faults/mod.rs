@@ -100,6 +100,8 @@ impl FaultBackend {
             connections_max: 4096,
             idle_timeout: Duration::from_secs(30),
             drain_timeout: Duration::ZERO,
+            write_timeout: Duration::from_hours(1),
+            buffer_bytes_max: 1024 * 1024,
         };
         let make = move |stream: &TcpStream| Connection {
             shared: shared.clone(),

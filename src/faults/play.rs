@@ -230,6 +230,7 @@ fn stream_fault(fault: Fault, name: &str, model: &str) -> Option<Play> {
         Fault::SilentAfterCreated => events(stream(), Ending::Silence),
         Fault::CutAfterOutput => events(words(), Ending::Cut),
         Fault::EndAfterOutput => events(words(), Ending::Clean),
+        Fault::Endless => events(words(), Ending::Endless),
         Fault::StallAfterOutput => events(words(), Ending::Silence),
         Fault::BrokenAfterOutput => events(words().raw("data: {\"type\":\"response.outp\n\n"), Ending::Clean),
         Fault::DoneAfterOutput => events(words().raw("data: [DONE]\n\n"), Ending::Clean),

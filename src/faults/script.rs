@@ -19,6 +19,8 @@ pub enum Ending {
     Cut,
     /// Nothing more comes, ever.
     Silence,
+    /// The last piece comes again and again.
+    Endless,
 }
 
 /// A body that plays pieces of bytes, each in a frame of its own.
@@ -71,6 +73,9 @@ impl Body for Script {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.ending == Ending::Endless && self.pieces.len() == 1 {
+            return Poll::Ready(self.pieces.front().cloned().map(|piece| Ok(Frame::data(piece))));
+        }
         if let Some(piece) = self.pieces.pop_front() {
             self.was_flushed = false;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
@@ -78,7 +83,7 @@ impl Body for Script {
         match self.ending {
             // No waker: only the other side can end this, and the server then drops the body.
             Ending::Silence => Poll::Pending,
-            Ending::Clean => {
+            Ending::Clean | Ending::Endless => {
                 self.abandoned = None;
                 Poll::Ready(None)
             }

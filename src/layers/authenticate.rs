@@ -21,8 +21,8 @@ pub struct AuthenticateLayer {
 
 impl AuthenticateLayer {
     /// Judges by `rules` what it means that there is no credential.
-    pub fn new(rules: Rules) -> Self {
-        Self { rules: Arc::new(rules) }
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { rules }
     }
 }
 

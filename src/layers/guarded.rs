@@ -1,4 +1,4 @@
-//! A body that something lives as long as: not a layer, but what two of them need.
+//! A body that something lives as long as: not a layer, but what several of them need.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,11 +6,17 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What is told whether a body came to its end. Dropped without [`Guard::ended`], it did not.
 pub(super) trait Guard: Send + Unpin + 'static {
     /// The body has been read to its end.
     fn ended(self);
+}
+
+/// A place among a limited number: it is free again however the body ended.
+impl Guard for OwnedSemaphorePermit {
+    fn ended(self) {}
 }
 
 /// A body with its guard.

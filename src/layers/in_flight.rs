@@ -1,29 +1,38 @@
-//! Refuses requests beyond `limits.in_flight_max`. A request counts until its body's last byte,
-//! because a stream is most of its work.
+//! Lets `limits.in_flight_max` requests in, and `limits.queue_max` wait for their turn. A request
+//! counts until its body's last byte, because a stream is most of its work.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::{Layer, Service};
+use tokio::sync::Semaphore;
+use tower::{Layer, Service, ServiceExt as _};
 
-use super::guarded::{Guard, Guarded};
+use super::guarded::Guarded;
+use crate::config::checked::Limits;
 
 /// Makes [`InFlight`].
 #[derive(Clone, Debug)]
 pub struct InFlightLayer {
     permits: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+    queue_timeout: Duration,
     refuse: fn() -> Response<Body>,
 }
 
 impl InFlightLayer {
-    /// At most `in_flight_max` requests at one time; `refuse` answers the others.
-    pub fn new(in_flight_max: usize, refuse: fn() -> Response<Body>) -> Self {
-        let permits = in_flight_max.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(permits)), refuse }
+    /// Keeps these limits; `refuse` answers those for whom there is no place, or none in time.
+    pub fn new(limits: Limits, refuse: fn() -> Response<Body>) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            permits: places(limits.in_flight_max),
+            queue: places(limits.queue_max),
+            queue_timeout: limits.queue_timeout,
+            refuse,
+        }
     }
 }
 
@@ -42,13 +51,9 @@ pub struct InFlight<S> {
     settings: InFlightLayer,
 }
 
-impl Guard for OwnedSemaphorePermit {
-    fn ended(self) {}
-}
-
 impl<S> Service<Request<Body>> for InFlight<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: 'static,
 {
@@ -61,11 +66,20 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Ok(permit) = self.settings.permits.clone().try_acquire_owned() else {
-            let refused = (self.settings.refuse)();
-            return Box::pin(async { Ok(refused) });
+        let InFlightLayer { permits, queue, queue_timeout, refuse } = self.settings.clone();
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
+            let answer = self.inner.call(request);
+            return Box::pin(async { Ok(answer.await?.map(|body| Guarded::wrap(body, permit))) });
+        }
+        let Ok(place) = queue.try_acquire_owned() else {
+            return Box::pin(async move { Ok(refuse()) });
         };
-        let answer = self.inner.call(request);
-        Box::pin(async { Ok(answer.await?.map(|body| Guarded::wrap(body, permit))) })
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let permit = tokio::time::timeout(queue_timeout, permits.acquire_owned()).await;
+            drop(place);
+            let Ok(Ok(permit)) = permit else { return Ok(refuse()) };
+            Ok(inner.oneshot(request).await?.map(|body| Guarded::wrap(body, permit)))
+        })
     }
 }

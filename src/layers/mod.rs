@@ -1,6 +1,7 @@
 //! One tower layer a file. `app` puts them in order; no layer knows another.
 
 pub mod authenticate;
+pub mod concurrency;
 pub mod failover;
 pub mod first_byte;
 pub mod in_flight;

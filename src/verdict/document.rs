@@ -93,6 +93,7 @@ fn limit(limit: TimeLimit) -> &'static str {
         TimeLimit::FirstOutput => "first output",
         TimeLimit::Idle => "idle between events",
         TimeLimit::Answer => "whole answer",
+        TimeLimit::Queue => "in the queue for `concurrency_max`",
         TimeLimit::Request => "whole request",
     }
 }

@@ -64,6 +64,8 @@ words! {
         Idle = "idle",
         /// `timeouts.answer`.
         Answer = "answer",
+        /// `limits.queue_timeout`, in front of a backend's `concurrency_max`.
+        Queue = "queue",
         /// `limits.request_timeout`.
         Request = "request",
     }

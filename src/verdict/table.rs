@@ -272,6 +272,7 @@ pub const TABLE: &[Row] = &[
             TimeLimit::FirstOutput,
             TimeLimit::Idle,
             TimeLimit::Answer,
+            TimeLimit::Queue,
             TimeLimit::Request,
         ]),
     ),

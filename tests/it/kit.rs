@@ -112,10 +112,12 @@ impl Rig {
         Self::with(faults, "").await
     }
 
-    /// The same, with more configuration. Retries do not wait, silence is short for the primary.
+    /// The same, with more configuration: keys (`primary.KEY` for the primary's table), then `---`, then
+    /// tables. Retries do not wait, silence is short for the primary.
     pub(crate) async fn with(faults: &[Fault], more: &str) -> Self {
         let mut backends = Vec::new();
         let mut toml = calm(more);
+        let (keys, more_tables) = more.split_once("---").unwrap_or((more, ""));
         let mut tables = String::new();
         for (name, fault) in NAMES.iter().zip(faults) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -131,6 +133,12 @@ impl Rig {
                 key_of(name),
             )
             .unwrap();
+            for line in keys.lines().filter(|_| *name == "primary") {
+                if let Some(own) = line.strip_prefix("primary.") {
+                    tables.push_str(own);
+                    tables.push('\n');
+                }
+            }
             if *name == "primary" && faults.len() > 1 {
                 tables.push_str(
                     "timeouts = { first_byte = \"500ms\", first_output = \"600ms\", idle = \"400ms\", answer = \"600ms\" }\n",
@@ -140,9 +148,10 @@ impl Rig {
         }
         let chain: Vec<&str> = NAMES.iter().copied().take(faults.len()).collect();
         // Keys without a table come first in TOML.
-        let (keys, more_tables) = more.split_once("---").unwrap_or((more, ""));
-        toml.push_str(keys);
-        toml.push('\n');
+        for line in keys.lines().filter(|line| !line.starts_with("primary.")) {
+            toml.push_str(line);
+            toml.push('\n');
+        }
         toml.push_str(&tables);
         toml.push_str(more_tables);
         write!(toml, "\n[[routes]]\ndefault = true\nchain = {chain:?}\n").unwrap();

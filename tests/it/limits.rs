@@ -17,7 +17,9 @@ async fn in_a_stream(rig: &Rig) -> reqwest::Response {
 
 #[tokio::test]
 async fn requests_beyond_the_limit_are_refused_while_streams_run() {
-    let rig = Rig::with(&[Fault::StallAfterOutput], "limits.in_flight_max = 1\n").await;
+    let rig =
+        Rig::with(&[Fault::StallAfterOutput], "limits.in_flight_max = 1\nlimits.queue_max = 0\n")
+            .await;
     let running = in_a_stream(&rig).await;
     let refused = rig.ask(false).await;
     assert_eq!(refused.status, 503);
@@ -97,4 +99,85 @@ async fn a_shutdown_takes_no_new_connection() {
     while TcpStream::connect(rig.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_requests_waits_for_its_turn() {
+    let keys = "limits.in_flight_max = 1\nlimits.queue_max = 1\n";
+    let rig = Rig::with(&[Fault::StallAfterOutput], keys).await;
+    let running = in_a_stream(&rig).await;
+    let ok = || client().post(rig.url("/v1/responses")).body(r#"{"model":"fault-ok"}"#).send();
+    let (one, other) = (tokio::spawn(ok()), tokio::spawn(ok()));
+    // One of the two waits; the other one hears at once that there is no place for it.
+    let (refused, waiting) = futures_util::future::select(one, other).await.into_inner();
+    assert_eq!(refused.unwrap().unwrap().status().as_u16(), 503);
+    drop(running);
+    assert_eq!(waiting.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_ever() {
+    let keys = "limits.in_flight_max = 1\nlimits.queue_timeout = \"50ms\"\n";
+    let rig = Rig::with(&[Fault::StallAfterOutput], keys).await;
+    let _running = in_a_stream(&rig).await;
+    assert_eq!(rig.ask(false).await.status, 503);
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_a_backend_goes_on_to_the_next() {
+    let rig = limited(&[Fault::StallAfterOutput, Fault::Ok], "").await;
+    let running = in_a_stream(&rig).await;
+    for stream in [false, true] {
+        let reply = rig.ask(stream).await;
+        assert_eq!(reply.header("x-sidestep-attempts"), "\"secondary:m\";class=ok");
+    }
+    // Its place is free when the body ends, not before.
+    drop(running);
+    rig.backends[0].abandoned(1).await;
+    rig.backends[0].play(Fault::Ok);
+    while rig.ask(false).await.header("x-sidestep-backend") != "primary" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn where_no_other_backend_is_left_a_request_waits_for_a_place() {
+    let rig = limited(&[Fault::StallAfterOutput], "").await;
+    let running = in_a_stream(&rig).await;
+    let body = request("fault-ok", false).to_string();
+    let waiting = client().post(rig.url("/v1/responses")).body(body).send();
+    let waiting = tokio::spawn(waiting);
+    // It is there, and has not reached the backend.
+    while !rig.get("/metrics").await.text().contains("\nsidestep_requests_in_flight 2\n") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.counts(), [1]);
+    drop(running);
+    assert_eq!(waiting.await.unwrap().unwrap().status().as_u16(), 200);
+
+    let rig = limited(&[Fault::StallAfterOutput], "limits.queue_timeout = \"50ms\"\n").await;
+    let _running = in_a_stream(&rig).await;
+    let reply = rig.ask(false).await;
+    assert_eq!((reply.status, rig.counts()), (504, vec![1]));
+}
+
+/// A chain whose primary has one place.
+async fn limited(faults: &[Fault], keys: &str) -> Rig {
+    Rig::with(faults, &format!("primary.concurrency_max = 1\n{keys}")).await
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_gone_after_a_while() {
+    let rig = Rig::with(&[Fault::Endless], "server.write_timeout = \"200ms\"\n").await;
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    let body = request("m", true).to_string();
+    let head = format!(
+        "POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    // The backend stops sending when nobody takes anything, and is let go after that.
+    rig.backends[0].abandoned(1).await;
+    let rest = client.read_to_end(&mut Vec::new()).await;
+    assert!(rest.is_ok_and(|bytes| bytes > 0) || client.write_all(b"x").await.is_err());
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use sidestep::faults::FaultBackend;
 use sidestep::faults::catalogue::Fault;
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::kit::{Rig, configure, request};
@@ -61,6 +62,36 @@ async fn a_connection_that_is_not_accepted_in_time() {
     let (address, _held) = full_listener();
     let timeouts = "timeouts = { connect = \"100ms\" }";
     goes_on(&format!("http://{address}"), timeouts, "class=timeout;detected_by=timeout").await;
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_has_died_is_replaced_without_a_word() {
+    const ANSWER: &str =
+        r#"{"id":"resp_1","object":"response","status":"completed","output":[{"type":"message"}]}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Serves one request a connection, promises to keep it open, and closes it.
+    let (closed, mut was_closed) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16 * 1024];
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                ANSWER.len()
+            );
+            stream.write_all((head + ANSWER).as_bytes()).await.unwrap();
+            drop(stream);
+            closed.send(()).await.unwrap();
+        }
+    });
+    let rig = chain(&format!("http://{address}"), "").await;
+    for _ in 0..3 {
+        let reply = rig.send(&request("m", false).to_string()).await;
+        assert_eq!((reply.status, reply.header("x-sidestep-backend")), (200, "primary"));
+        was_closed.recv().await.unwrap();
+    }
 }
 
 /// A listener whose queue is full, so that further connections wait for ever.

@@ -45,6 +45,9 @@ impl Check<'_> {
         if timeouts != defaults {
             self.positive_timeouts(&format!("{key}.timeouts"), timeouts);
         }
+        if let Some(places) = backend.concurrency_max {
+            self.at_least_one(&format!("{key}.concurrency_max"), places);
+        }
         let auth_order = self.auth_order(&key, backend.auth_order.as_deref());
         let windows = backend.models.iter();
         Some(Backend {
@@ -53,6 +56,7 @@ impl Check<'_> {
             auth_order,
             headers,
             timeouts,
+            concurrency_max: backend.concurrency_max,
             context_window: backend.context_window,
             model_context_windows: windows
                 .filter_map(|(model, own)| Some((model.clone(), own.context_window?)))

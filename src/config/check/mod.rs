@@ -100,11 +100,18 @@ impl Check<'_> {
         self.at_least_one("server.connections_max", server.connections_max);
         self.positive("server.idle_timeout", server.idle_timeout.0);
         self.positive("server.body_timeout", server.body_timeout.0);
+        self.positive("server.write_timeout", server.write_timeout.0);
+        if server.buffer_bytes_max.0 < 8 * 1024 {
+            let found = server.buffer_bytes_max.0.to_string();
+            self.wrong("server.buffer_bytes_max", found, "8KiB or more");
+        }
         Some(checked::Server {
             listen: listen?,
             drain_timeout: server.drain_timeout.0,
             idle_timeout: server.idle_timeout.0,
             body_timeout: server.body_timeout.0,
+            write_timeout: server.write_timeout.0,
+            buffer_bytes_max: server.buffer_bytes_max.0,
             connections_max: server.connections_max,
         })
     }
@@ -133,6 +140,8 @@ impl Check<'_> {
         }
         self.positive("limits.request_timeout", limits.request_timeout.0);
         checked::Limits {
+            queue_max: limits.queue_max,
+            queue_timeout: limits.queue_timeout.0,
             request_timeout: limits.request_timeout.0,
             request_bytes_max: limits.request_bytes_max.0,
             in_flight_max: limits.in_flight_max,

@@ -62,6 +62,10 @@ pub struct Server {
     pub idle_timeout: Span,
     /// How long a request's body may take.
     pub body_timeout: Span,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Span,
+    /// Bytes that wait for one client.
+    pub buffer_bytes_max: Size,
     /// Open connections.
     pub connections_max: usize,
 }
@@ -84,6 +88,10 @@ pub struct Limits {
     pub request_bytes_max: Size,
     /// Requests at one time.
     pub in_flight_max: usize,
+    /// Requests that wait for their turn.
+    pub queue_max: usize,
+    /// How long they do.
+    pub queue_timeout: Span,
     /// All the time of one request until its answer is there.
     pub request_timeout: Span,
     /// Attempts for one request.
@@ -260,6 +268,8 @@ pub struct Backend {
     /// Its own time limits.
     #[serde(default)]
     pub timeouts: TimeoutOverrides,
+    /// Attempts at one time.
+    pub concurrency_max: Option<usize>,
     /// Tokens that its models take.
     pub context_window: Option<u64>,
     /// What differs for single models.

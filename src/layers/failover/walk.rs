@@ -249,8 +249,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The first target, with the first of its credentials, that is not on the bench. If all are, what
-/// comes back soonest, if that is wanted.
+/// The first target, with the first of its credentials, that is not on the bench and not full. Else
+/// one that is full; else what comes back from the bench soonest, if that is wanted.
 fn select(
     bench: &Arc<Bench>,
     targets: &[Target],
@@ -258,6 +258,7 @@ fn select(
     rejected: &[Arc<Credential>],
     is_eligible: impl Fn(&Target) -> bool,
 ) -> Option<Candidate> {
+    let mut full: Option<(usize, &Arc<Credential>)> = None;
     let mut soonest: Option<(Instant, usize, &Arc<Credential>)> = None;
     for (index, (target, place)) in targets.iter().zip(places).enumerate() {
         if place.is_closed || !is_eligible(target) {
@@ -270,7 +271,12 @@ fn select(
                 continue;
             }
             let candidate = |probe| Candidate { index, credential: credential.clone(), probe };
-            let until = match bench.standing(target, credential) {
+            let standing = bench.standing(target, credential);
+            if target.backend.is_full() && !matches!(standing, Standing::Benched(_)) {
+                full = full.or(Some((index, credential)));
+                continue;
+            }
+            let until = match standing {
                 Standing::Free => return Some(candidate(None)),
                 Standing::Due => match bench.probe(target, credential) {
                     Some(probe) => return Some(candidate(Some(probe))),
@@ -283,7 +289,9 @@ fn select(
             }
         }
     }
-    let (_, index, credential) = soonest.filter(|_| bench.tries_soonest())?;
+    // A turn in the queue of what is well, before what is not.
+    let benched = soonest.filter(|_| bench.tries_soonest());
+    let (index, credential) = full.or(benched.map(|(_, index, credential)| (index, credential)))?;
     Some(Candidate { index, credential: credential.clone(), probe: None })
 }
 
