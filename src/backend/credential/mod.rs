@@ -1,6 +1,6 @@
 //! What proves to a backend who we are.
 //!
-//! A credential either never changes ([`Kind::Fixed`]) or is kept fresh by `renewal`, which gets
+//! A credential either never changes or is kept fresh by `renewal`, which gets
 //! its tokens from a `source`: one file for each kind. [`Lease`] is what a request holds of a
 //! credential, [`Pool`] what a backend does.
 
