@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -16,13 +18,14 @@ use tower::util::BoxCloneSyncService;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::ApiError;
-use crate::api::{Api, BackendStack, admin, models, responses};
-use crate::backend::Backends;
+use crate::api::{Api, BackendStack, Live, admin, models, responses};
 use crate::backend::affinity::Affinity;
 use crate::backend::bench::Bench;
 use crate::backend::route::Routes;
 use crate::backend::transport::{ClientError, Transport};
-use crate::config::Config;
+use crate::backend::{Backends, Previous};
+use crate::config::checked::{self, Limits};
+use crate::config::{Config, ConfigError};
 use crate::layers::authenticate::AuthenticateLayer;
 use crate::layers::concurrency::ConcurrencyLayer;
 use crate::layers::failover::{FailoverLayer, Policy};
@@ -51,7 +54,7 @@ pub struct App {
     router: Router,
     limits: ServerLimits,
     is_draining: Arc<AtomicBool>,
-    backends: Arc<Backends>,
+    reloader: Reloader,
 }
 
 impl App {
@@ -62,20 +65,12 @@ impl App {
     /// When a backend's HTTP client or the metrics cannot be built.
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        let backends = Arc::new(Backends::new(&config, &metrics)?);
-        let affinity = Arc::new(Affinity::new(config.affinity));
-        let bench = Arc::new(Bench::new(config.bench, metrics.clone()));
-        let api = Api {
-            routes: Arc::new(Routes::new(&config, &backends)),
-            backends: backends.clone(),
-            stack: backend_stack(&config, &bench, &affinity, &metrics),
-            affinity,
-            bench,
-            is_draining: Arc::new(AtomicBool::new(false)),
-            config: Arc::new(config),
-            metrics,
-        };
-        let server = api.config.server;
+        let Config { server, limits, .. } = config;
+        let live = Arc::new(ArcSwap::from_pointee(live(config, None, &metrics)?));
+        let reloader = Reloader { live: live.clone(), metrics: metrics.clone() };
+        let is_draining = Arc::new(AtomicBool::new(false));
+        let api = Api { live, metrics, is_draining: is_draining.clone() };
+        let router = client_stack(api, limits);
         let limits = ServerLimits {
             connections_max: server.connections_max,
             idle_timeout: server.idle_timeout,
@@ -83,8 +78,12 @@ impl App {
             buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
-        let is_draining = api.is_draining.clone();
-        Ok(Self { router: client_stack(api), limits, is_draining, backends })
+        Ok(Self { router, limits, is_draining, reloader })
+    }
+
+    /// Puts another configuration in the place of the one that is served.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Serves clients on a listener until `shutdown` resolves and running answers have ended.
@@ -93,13 +92,90 @@ impl App {
         let on_drain = || self.is_draining.store(true, Ordering::Relaxed);
         let make = |_: &TcpStream| router.clone();
         let drained = server::serve(listener, self.limits, make, shutdown, on_drain).await;
-        self.backends.settle().await;
+        self.reloader.live.load().backends.settle().await;
         drained
     }
 }
 
+/// Puts another configuration in the place of the one that is served.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    live: Arc<ArcSwap<Live>>,
+    metrics: Metrics,
+}
+
+impl Reloader {
+    /// Serves new requests by this configuration, all of it or, if anything is wrong, nothing. Running
+    /// requests finish on the old one. What happened is logged and counted.
+    pub fn reload(&self, loaded: Result<Config, ConfigError>) {
+        let outcome = loaded.map_err(|error| error.to_string()).and_then(|config| {
+            let old = self.live.load();
+            live(config, Some(&old), &self.metrics).map_err(|error| error.to_string())
+        });
+        self.metrics.config_reload(outcome.is_ok());
+        match outcome {
+            Ok(new) => {
+                let old = self.live.swap(Arc::new(new));
+                self.metrics.forget_states();
+                let new = self.live.load();
+                warn_of_restart(&old.config, &new.config);
+                let kept = new.backends.all().filter(|backend| old.backends.has(backend));
+                tracing::info!(
+                    backends = new.backends.all().count(),
+                    unchanged = kept.count(),
+                    routes = new.routes.all().len(),
+                    "the configuration has been loaded again"
+                );
+            }
+            Err(problem) => {
+                tracing::error!(problem, "the new configuration is refused, the old one stays");
+            }
+        }
+    }
+}
+
+/// Says which changes come too late.
+fn warn_of_restart(old: &Config, new: &Config) {
+    let server = |config: &Config| {
+        // These two are read anew.
+        let (body_timeout, reload_interval) = (Duration::ZERO, None);
+        checked::Server { body_timeout, reload_interval, ..config.server }
+    };
+    let in_flight = |config: &Config| {
+        let limits = &config.limits;
+        (limits.in_flight_max, limits.queue_max, limits.queue_timeout)
+    };
+    for (part, has_changed) in [
+        ("[server]", server(old) != server(new)),
+        ("[log]", old.log != new.log),
+        ("limits.in_flight_max, limits.queue_*", in_flight(old) != in_flight(new)),
+    ] {
+        if has_changed {
+            tracing::warn!(part, "this change takes effect at the next start");
+        }
+    }
+}
+
+/// Makes of a configuration what requests need; what an older one has just the same is taken over.
+fn live(config: Config, old: Option<&Live>, metrics: &Metrics) -> Result<Live, ClientError> {
+    let previous = old.map(|old| Previous { config: &old.config, backends: &old.backends });
+    let backends = Backends::new(&config, previous, metrics)?;
+    let (affinity, bench) = match old {
+        Some(old) => {
+            let same = backends.all().filter(|backend| old.backends.has(backend));
+            let same: Vec<_> = same.cloned().collect();
+            (old.affinity.continued(config.affinity), old.bench.continued(config.bench, &same))
+        }
+        None => (Affinity::new(config.affinity), Bench::new(config.bench, metrics.clone())),
+    };
+    let (affinity, bench) = (Arc::new(affinity), Arc::new(bench));
+    let routes = Routes::new(&config, &backends);
+    let stack = backend_stack(&config, &bench, &affinity, metrics);
+    Ok(Live { config, routes, backends, affinity, bench, stack })
+}
+
 /// What a client's request goes through.
-fn client_stack(api: Api) -> Router {
+fn client_stack(api: Api, limits: Limits) -> Router {
     let requests = ServiceBuilder::new()
         // Outermost: gives the request its id, and sees how it ends whatever happens below.
         .layer(ObserveRequestLayer::new(api.metrics.clone()))
@@ -107,7 +183,7 @@ fn client_stack(api: Api) -> Router {
         // Above whatever may panic, below what has to log and count that.
         .layer(CatchPanicLayer::custom(panicked))
         // Before the body is read: a request that is refused costs no memory.
-        .layer(InFlightLayer::new(api.config.limits, || ApiError::Busy.into_response()));
+        .layer(InFlightLayer::new(limits, || ApiError::Busy.into_response()));
 
     // The endpoint reads the body and its envelope, plans the chain and calls the backend stack.
     let create = axum::routing::post(responses::create).layer(requests);

@@ -13,8 +13,9 @@ use crate::backend::credential::status::{Status, states};
 
 /// `GET /metrics`, in the text format of Prometheus.
 pub async fn metrics(State(api): State<Api>) -> Response {
-    for backend in api.backends.all() {
-        for (scope, count) in api.bench.on_bench(&backend.name) {
+    let live = api.live.load();
+    for backend in live.backends.all() {
+        for (scope, count) in live.bench.on_bench(&backend.name) {
             api.metrics.on_bench(&backend.name, scope.as_str(), count);
         }
         let credentials = backend.credentials.all().iter().enumerate();

@@ -8,6 +8,7 @@ pub mod responses;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::Response;
 use tower::util::BoxCloneSyncService;
@@ -27,20 +28,27 @@ pub type BackendStack = BoxCloneSyncService<Planned, Response<Body>, Exhausted>;
 /// What the endpoints share.
 #[derive(Clone, Debug)]
 pub struct Api {
+    /// What the configuration says now.
+    pub live: Arc<ArcSwap<Live>>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether the server takes no new connections any more.
+    pub is_draining: Arc<AtomicBool>,
+}
+
+/// All that a configuration says. A request takes one, and keeps it to its end.
+#[derive(Debug)]
+pub struct Live {
     /// The configuration.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Which targets may serve which model.
-    pub routes: Arc<Routes>,
+    pub routes: Routes,
     /// The backends, for what they tell of themselves.
-    pub backends: Arc<Backends>,
+    pub backends: Backends,
     /// Where conversations are.
     pub affinity: Arc<Affinity>,
     /// What is on the bench.
     pub bench: Arc<Bench>,
     /// Sends requests to them.
     pub stack: BackendStack,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Whether the server takes no new connections any more.
-    pub is_draining: Arc<AtomicBool>,
 }

@@ -12,7 +12,8 @@ use super::error::ApiError;
 /// The SDKs read `data`. Codex wants `models`, entries of its own type; an empty list keeps its
 /// bundled catalogue without an error (codex-cli 0.169).
 pub async fn list(State(api): State<Api>) -> Json<Value> {
-    let data: Vec<Value> = api.routes.models().into_iter().map(model).collect();
+    let live = api.live.load();
+    let data: Vec<Value> = live.routes.models().into_iter().map(model).collect();
     Json(json!({ "object": "list", "data": data, "models": [] }))
 }
 
@@ -22,7 +23,7 @@ pub async fn list(State(api): State<Api>) -> Json<Value> {
 ///
 /// When no route serves it.
 pub async fn get(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    match api.routes.plan(&id) {
+    match api.live.load().routes.plan(&id) {
         Some(_) => Ok(Json(model(&id))),
         None => Err(ApiError::ModelNotFound { model: id.chars().take(128).collect() }),
     }

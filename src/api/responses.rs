@@ -13,8 +13,8 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tower::ServiceExt as _;
 
-use super::Api;
 use super::error::{ApiError, capped};
+use super::{Api, Live};
 use crate::backend::affinity::Conversation;
 use crate::backend::attempt::{Original, Planned};
 use crate::backend::headers::retry_after;
@@ -28,7 +28,7 @@ pub async fn create(
     Extension(record): Extension<Record>,
     request: Request<Body>,
 ) -> Response {
-    match answer(&api, record, request).await {
+    match answer(&api.live.load_full(), record, request).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
@@ -47,27 +47,27 @@ pub async fn other(headers: HeaderMap) -> ApiError {
     ApiError::MethodNotAllowed { allow: "POST, HEAD" }
 }
 
-async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
+async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     refuse_encoding(&parts.headers)?;
-    let read = read(body, api.config.limits.request_bytes_max);
-    let body = tokio::time::timeout(api.config.server.body_timeout, read)
+    let read = read(body, live.config.limits.request_bytes_max);
+    let body = tokio::time::timeout(live.config.server.body_timeout, read)
         .await
-        .map_err(|_| ApiError::Slow { timeout: api.config.server.body_timeout })??;
+        .map_err(|_| ApiError::Slow { timeout: live.config.server.body_timeout })??;
     let envelope = Envelope::read(&body)?;
     record.asked(&envelope.model, envelope.stream);
-    let plan = api.routes.plan(&envelope.model).ok_or_else(|| unknown_model(api, &envelope))?;
+    let plan = live.routes.plan(&envelope.model).ok_or_else(|| unknown_model(live, &envelope))?;
     record.routed(&plan.route.name);
-    let conversation = api.affinity.conversation(&plan.route.name, &envelope, &parts.headers);
-    let plan = overridden(api, plan, conversation, &parts.headers)?;
+    let conversation = live.affinity.conversation(&plan.route.name, &envelope, &parts.headers);
+    let plan = overridden(live, plan, conversation, &parts.headers)?;
 
     let told = record.clone();
-    let deadline = record.started() + api.config.limits.request_timeout;
+    let deadline = record.started() + live.config.limits.request_timeout;
     let headers = parts.headers;
     let original = Original { envelope, body, headers, record, conversation, deadline };
     let original = Arc::new(original);
-    let limits = api.config.retry_after;
-    match api.stack.clone().oneshot(Planned { original, plan }).await {
+    let limits = live.config.retry_after;
+    match live.stack.clone().oneshot(Planned { original, plan }).await {
         Ok(mut response) => {
             // Codex sleeps as long as it is told, so no backend's own number goes out unread.
             if response.headers().contains_key(RETRY_AFTER) {
@@ -87,19 +87,19 @@ async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Res
 /// The chain that the client's own headers ask for; else the route's, with the target in front that
 /// the conversation is used to.
 fn overridden(
-    api: &Api,
+    live: &Live,
     mut plan: Plan,
     conversation: Conversation,
     headers: &HeaderMap,
 ) -> Result<Plan, ApiError> {
     let told = |name: &str| Some(headers.get(name)?.to_str().unwrap_or_default());
     if let Some(chain) = told("x-sidestep-chain") {
-        plan.targets = api.routes.chain(chain, &plan.asked, &api.backends).map_err(|found| {
-            let known = api.routes.targets(&api.backends).join(", ");
+        plan.targets = live.routes.chain(chain, &plan.asked, &live.backends).map_err(|found| {
+            let known = live.routes.targets(&live.backends).join(", ");
             ApiError::Chain { found, known }
         })?;
     } else {
-        api.affinity.order(conversation, &mut plan, &api.bench);
+        live.affinity.order(conversation, &mut plan, &live.bench);
     }
     match told("x-sidestep-failover") {
         None | Some("on") => {}
@@ -127,10 +127,10 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-fn unknown_model(api: &Api, envelope: &Envelope) -> ApiError {
+fn unknown_model(live: &Live, envelope: &Envelope) -> ApiError {
     /// Enough to see the mistake; a long list would hide it.
     const SHOWN_MAX: usize = 20;
-    let names = api.routes.all().iter().map(|route| &*route.name).take(SHOWN_MAX);
+    let names = live.routes.all().iter().map(|route| &*route.name).take(SHOWN_MAX);
     ApiError::UnknownModel {
         model: envelope.model.chars().take(128).collect(),
         known: names.collect::<Vec<_>>().join(", "),

@@ -34,7 +34,7 @@ pub struct Conversation {
 pub struct Affinity {
     settings: checked::Affinity,
     hasher: RandomState,
-    seats: Mutex<LruCache<u64, Seat>>,
+    seats: Arc<Mutex<LruCache<u64, Seat>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +54,18 @@ impl Affinity {
     /// An empty table.
     pub fn new(settings: checked::Affinity) -> Self {
         // A bounded one would take all of its memory at once.
-        Self { settings, hasher: RandomState::new(), seats: Mutex::new(LruCache::unbounded()) }
+        Self {
+            settings,
+            hasher: RandomState::new(),
+            seats: Arc::new(Mutex::new(LruCache::unbounded())),
+        }
+    }
+
+    /// The same table under other settings. Both know what either learns, so that a conversation whose
+    /// last answer is still on its way goes on where that came from.
+    #[must_use]
+    pub fn continued(&self, settings: checked::Affinity) -> Self {
+        Self { settings, hasher: self.hasher.clone(), seats: self.seats.clone() }
     }
 
     /// The conversation that a request belongs to.
@@ -130,7 +141,7 @@ impl Affinity {
         let (backend, model) = (target.backend.name.clone(), target.model.clone());
         let mut seats = self.lock();
         seats.put(key, Seat { backend, model, used: Instant::now() });
-        if seats.len() > self.settings.entries_max {
+        while seats.len() > self.settings.entries_max {
             seats.pop_lru();
         }
     }

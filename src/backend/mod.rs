@@ -58,21 +58,24 @@ pub struct Backends(BTreeMap<String, Arc<Backend>>);
 
 impl Backends {
     /// The backends as configured. Credentials that are the same are shared: what one backend learns
-    /// of one, the others know.
+    /// of one, the others know. What a previous configuration has just the same is taken over, with its
+    /// tokens, connections and counts.
     ///
     /// # Errors
     ///
     /// When no HTTP client can be built, or a secret does not fit into a header.
-    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, ClientError> {
-        let mut shared: Vec<(&Auth, Arc<Credential>)> = Vec::new();
+    pub fn new(
+        config: &Config,
+        previous: Option<Previous<'_>>,
+        metrics: &Metrics,
+    ) -> Result<Self, ClientError> {
+        let mut shared = previous.map(|old| old.credentials(config)).unwrap_or_default();
         let mut backends = BTreeMap::new();
         for (name, backend) in &config.backends {
             let owner: Arc<str> = name.as_str().into();
             let mut credentials = Vec::new();
             for (number, auth) in backend.auth.iter().enumerate() {
-                // Nothing and what the client sends say nothing of each other.
-                let is_own = matches!(auth, Auth::None | Auth::Passthrough);
-                let known = shared.iter().find(|(other, _)| *other == auth && !is_own);
+                let known = shared.iter().find(|(other, _)| *other == auth && !is_of_one(auth));
                 let credential = match known {
                     Some((_, credential)) => credential.clone(),
                     None => Arc::new(Credential::new(
@@ -82,9 +85,15 @@ impl Backends {
                 shared.push((auth, credential.clone()));
                 credentials.push(credential);
             }
-            let pool = Pool::new(credentials, backend.auth_order);
-            let made = Backend::new(owner, backend, pool, config.retry)?;
-            backends.insert(name.clone(), Arc::new(made));
+            let same = previous.and_then(|old| old.same(name, config, &credentials));
+            let made = match same {
+                Some(same) => same.clone(),
+                None => {
+                    let pool = Pool::new(credentials, backend.auth_order);
+                    Arc::new(Backend::new(owner, backend, pool, config.retry)?)
+                }
+            };
+            backends.insert(name.clone(), made);
         }
         Ok(Self(backends))
     }
@@ -92,6 +101,11 @@ impl Backends {
     /// The backend of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<Backend>> {
         self.0.get(name)
+    }
+
+    /// Whether a backend is the one of that name here, and not just named alike.
+    pub fn has(&self, backend: &Arc<Backend>) -> bool {
+        self.get(&backend.name).is_some_and(|own| Arc::ptr_eq(own, backend))
     }
 
     /// Every backend, by name.
@@ -107,6 +121,59 @@ impl Backends {
             }
         }
     }
+}
+
+/// What was made of an older configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Its backends.
+    pub backends: &'a Backends,
+}
+
+impl<'a> Previous<'a> {
+    /// The credentials that a new configuration has at the same places.
+    fn credentials<'new>(&self, new: &'new Config) -> Vec<(&'new Auth, Arc<Credential>)> {
+        let mut kept = Vec::new();
+        if self.config.credentials != new.credentials {
+            return kept;
+        }
+        for (name, backend) in &new.backends {
+            let Some(old) = self.config.backends.get(name) else { continue };
+            let Some(made) = self.backends.get(name) else { continue };
+            let pairs = backend.auth.iter().zip(&old.auth).zip(made.credentials.all());
+            for ((auth, old), credential) in pairs {
+                // One that was made for another backend belongs to that one's place.
+                if auth == old && credential.owner() == &made.name {
+                    kept.push((auth, credential.clone()));
+                }
+            }
+        }
+        kept
+    }
+
+    /// The backend of a name, if a new configuration has it just the same.
+    fn same(
+        &self,
+        name: &str,
+        new: &Config,
+        credentials: &[Arc<Credential>],
+    ) -> Option<&'a Arc<Backend>> {
+        let is_same = self.config.backends.get(name) == new.backends.get(name)
+            && self.config.retry == new.retry;
+        let same = self.backends.get(name).filter(|_| is_same)?;
+        let mut pairs = same.credentials.all().iter().zip(credentials);
+        let is_kept = |(old, new): (&Arc<Credential>, &Arc<Credential>)| {
+            Arc::ptr_eq(old, new) || new.is_none() || new.is_clients_own()
+        };
+        pairs.all(is_kept).then_some(same)
+    }
+}
+
+/// Whether one backend's says nothing of another's that is the same: nothing at all, and what clients send.
+fn is_of_one(auth: &Auth) -> bool {
+    matches!(auth, Auth::None | Auth::Passthrough)
 }
 
 impl Backend {

@@ -193,7 +193,7 @@ mod tests {
             ("test", "routes", written.to_owned()),
         ];
         let config = load(&Sources { file: None, environment, flags }).unwrap();
-        let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
+        let backends = Backends::new(&config, None, &Metrics::new().unwrap()).unwrap();
         Routes::new(&config, &backends)
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn config() -> Config {
 /// The chain of [`config`].
 pub(crate) fn plan() -> Plan {
     let config = config();
-    let backends = Backends::new(&config, &Metrics::new().unwrap()).unwrap();
+    let backends = Backends::new(&config, None, &Metrics::new().unwrap()).unwrap();
     Routes::new(&config, &backends).plan("m").unwrap()
 }
 

@@ -19,7 +19,7 @@ use url::Url;
 /// When the output cannot be written, or a backend cannot be set up.
 pub fn print(config: &Config, out: &mut impl Write) -> Result<(), CommandError> {
     let metrics = Metrics::new().map_err(AppError::from)?;
-    let backends = Backends::new(config, &metrics).map_err(AppError::from)?;
+    let backends = Backends::new(config, None, &metrics).map_err(AppError::from)?;
     writeln!(out, "listen  {}", config.server.listen)?;
     writeln!(out, "\nbackends")?;
     let width = config.backends.keys().map(String::len).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::CommandError;
 use super::serve::serve_on;
-use crate::config::{Sources, load};
+use crate::config::{Sources, Watch};
 use crate::faults::FaultBackend;
 use crate::faults::catalogue::Fault;
 use crate::telemetry::logs;
@@ -22,7 +22,7 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
     let primary = FaultBackend::start("primary", Fault::Rotate, bind("127.0.0.1:0").await?)?;
     let secondary = FaultBackend::start("secondary", Fault::Ok, bind("127.0.0.1:0").await?)?;
     // The same way that a user's configuration takes, so that the demo shows what users get.
-    let config = load(&Sources {
+    let mut watch = Watch::new(Sources {
         file: None,
         environment: [("SIDESTEP_CONFIG".to_owned(), "/dev/null".to_owned())].into(),
         flags: vec![
@@ -33,10 +33,11 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
             ("demo", "bench.enabled", "false".to_owned()),
             ("demo", "routes", r#"[{default=true,chain=["primary","secondary"]}]"#.to_owned()),
         ],
-    })?;
+    });
+    let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
     introduce(&format!("http://{address}"))?;
-    serve_on(listener, config).await
+    serve_on(listener, config, watch).await
 }
 
 fn introduce(url: &str) -> io::Result<()> {

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::AppError;
 use crate::backend::credential::CredentialError;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, Sources, Watch};
 use crate::telemetry::logs::LogError;
 
 /// A local proxy that fronts several LLM backends behind one OpenAI-compatible Responses endpoint,
@@ -196,8 +196,8 @@ pub fn run(environment: BTreeMap<String, String>) -> ExitCode {
 fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(), CommandError> {
     match command {
         Command::Serve(from) => {
-            let config = load(from, environment)?;
-            runtime()?.block_on(serve::serve(config))
+            let watch = Watch::new(sources(from, environment));
+            runtime()?.block_on(serve::serve(watch))
         }
         Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
         Command::Login(login) => runtime()?.block_on(login::login(login, environment)),
@@ -208,12 +208,12 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
 }
 
 fn load(from: Configured, environment: BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    crate::config::load(&sources(from, environment))
+}
+
+fn sources(from: Configured, environment: BTreeMap<String, String>) -> Sources {
     let listen = from.listen.map(|listen| ("--listen", "server.listen", listen));
-    crate::config::load(&Sources {
-        file: from.config,
-        environment,
-        flags: listen.into_iter().collect(),
-    })
+    Sources { file: from.config, environment, flags: listen.into_iter().collect() }
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -1,12 +1,16 @@
 //! `sidestep serve`.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::CommandError;
-use crate::app::App;
-use crate::config::Config;
+use crate::app::{App, Reloader};
+use crate::config::checked::Server;
+use crate::config::{Config, Watch};
 use crate::server::Drained;
 use crate::telemetry::logs;
 
@@ -14,14 +18,15 @@ use crate::telemetry::logs;
 ///
 /// # Errors
 ///
-/// When logging cannot start, the application cannot be built, or the port cannot be bound.
-pub async fn serve(config: Config) -> Result<(), CommandError> {
+/// When the configuration is not sound, logging cannot start, the application cannot be built, or the port cannot be bound.
+pub async fn serve(mut watch: Watch) -> Result<(), CommandError> {
+    let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
     let address = config.server.listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Listen { address: address.to_string(), source })?;
-    serve_on(listener, config).await
+    serve_on(listener, config, watch).await
 }
 
 /// Serves clients on a listener until a signal ends it.
@@ -29,9 +34,14 @@ pub async fn serve(config: Config) -> Result<(), CommandError> {
 /// # Errors
 ///
 /// When the application cannot be built, or signals cannot be received.
-pub(super) async fn serve_on(listener: TcpListener, config: Config) -> Result<(), CommandError> {
-    let drain_timeout = config.server.drain_timeout;
+pub(super) async fn serve_on(
+    listener: TcpListener,
+    config: Config,
+    watch: Watch,
+) -> Result<(), CommandError> {
+    let Server { drain_timeout, reload_interval, .. } = config.server;
     let app = App::new(config)?;
+    let reloads = reloads(watch, reload_interval, app.reloader())?;
     let mut signals = signals()?;
     let mut second = signals.clone();
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -49,9 +59,40 @@ pub(super) async fn serve_on(listener: TcpListener, config: Config) -> Result<()
             Drained::Completely => tracing::info!("ended: every running answer was finished"),
             Drained::CutOff => tracing::warn!("ended: the drain timeout cut off running answers"),
         },
+        never = reloads => match never {},
         _ = second.wait_for(|count| *count >= 2) => tracing::warn!("ended at once by a second signal"),
     }
     Ok(())
+}
+
+/// Loads the configuration again on SIGHUP, and when its file has changed.
+fn reloads(
+    mut watch: Watch,
+    mut interval: Option<Duration>,
+    reloader: Reloader,
+) -> std::io::Result<impl Future<Output = Infallible>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            let look = async {
+                match interval {
+                    Some(interval) => tokio::time::sleep(interval).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_due = tokio::select! {
+                Some(()) = hangup.recv() => true,
+                () = look => watch.has_changed(),
+            };
+            if is_due {
+                let loaded = watch.load();
+                if let Ok(config) = &loaded {
+                    interval = config.server.reload_interval;
+                }
+                reloader.reload(loaded);
+            }
+        }
+    })
 }
 
 /// Counts SIGTERM and SIGINT.

@@ -41,7 +41,7 @@ pub struct Config {
 }
 
 /// Where and how to serve.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
     /// The address to bind.
     pub listen: SocketAddr,
@@ -57,10 +57,12 @@ pub struct Server {
     pub buffer_bytes_max: usize,
     /// Open connections.
     pub connections_max: usize,
+    /// How often the configuration's file is looked at; `None`: never.
+    pub reload_interval: Option<Duration>,
 }
 
 /// How to log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// JSON lines instead of text.
     pub json: bool,
@@ -163,7 +165,7 @@ pub struct RetryAfter {
 }
 
 /// How credentials are kept fresh.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The whole exchange with a token endpoint.
     pub refresh_timeout: Duration,
@@ -195,7 +197,7 @@ pub struct Timeouts {
 }
 
 /// One backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Its `base_url` with `/responses` appended, its query kept.
     pub url: Url,

@@ -33,7 +33,7 @@ pub struct Sources {
 
 impl Sources {
     /// The file to read: the flag's, the variable's, else the first usual place that has one.
-    fn file(&self) -> Option<PathBuf> {
+    pub fn file(&self) -> Option<PathBuf> {
         let named = self.file.clone();
         let named = named.or_else(|| self.environment.get("SIDESTEP_CONFIG").map(PathBuf::from));
         named.or_else(|| {

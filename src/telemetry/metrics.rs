@@ -32,6 +32,7 @@ pub struct Metrics {
     exhausted: IntCounterVec,
     benched: IntCounterVec,
     on_bench: IntGaugeVec,
+    config_reloads: IntCounterVec,
     credential_refreshes: IntCounterVec,
     credential_state: IntGaugeVec,
     credential_expiry: GaugeVec,
@@ -116,6 +117,7 @@ impl Metrics {
             exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
             benched: counter(&registry, "benched_total", "Times that something of a backend went on the bench, by what (credential, account, target, backend) and class.", &["backend", "scope", "class"])?,
             on_bench: IntGaugeVec::new(Opts::new("sidestep_on_bench", "How many credentials, accounts, targets of a backend are on the bench; 1 for the backend itself."), &["backend", "scope"])?,
+            config_reloads: counter(&registry, "config_reloads_total", "Times that the configuration was loaded again, by outcome (loaded, refused: the old one stays).", &["outcome"])?,
             credential_refreshes: counter(&registry, "credential_refreshes_total", "Renewals of a credential, by outcome (renewed, adopted from another process or a changed file, refused for good, unavailable for now).", &["backend", "outcome"])?,
             credential_state: IntGaugeVec::new(Opts::new("sidestep_credential_state", "1 for the state that a credential is in, 0 for every other; the credentials of a backend are numbered from 0."), &["backend", "credential", "state"])?,
             credential_expiry: GaugeVec::new(Opts::new("sidestep_credential_expiry_timestamp_seconds", "When a credential's current token expires, in seconds since 1970, where that is known."), &["backend", "credential"])?,
@@ -176,10 +178,24 @@ impl Metrics {
         self.benched.with_label_values(&[backend, scope, class]).inc();
     }
 
+    /// Forgets what is said anew before each [`Self::render`], because a backend or credential may be
+    /// gone.
+    pub fn forget_states(&self) {
+        self.on_bench.reset();
+        self.credential_state.reset();
+        self.credential_expiry.reset();
+    }
+
     /// How many of a backend's are on the bench.
     pub fn on_bench(&self, backend: &str, scope: &str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.on_bench.with_label_values(&[backend, scope]).set(count);
+    }
+
+    /// The configuration was loaded again, or refused.
+    pub fn config_reload(&self, is_loaded: bool) {
+        let outcome = if is_loaded { "loaded" } else { "refused" };
+        self.config_reloads.with_label_values(&[outcome]).inc();
     }
 
     /// A renewal of a credential is over.

@@ -8,7 +8,7 @@ use std::sync::Once;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use sidestep::app::App;
+use sidestep::app::{App, Reloader};
 use sidestep::config::{Config, Sources, load};
 use sidestep::faults::FaultBackend;
 use sidestep::faults::catalogue::Fault;
@@ -26,6 +26,9 @@ pub(crate) const NAMES: [&str; 3] = ["primary", "secondary", "tertiary"];
 pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     pub(crate) backends: Vec<FaultBackend>,
+    pub(crate) reloader: Reloader,
+    /// What it is configured by.
+    pub(crate) toml: String,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Drained>,
 }
@@ -155,7 +158,9 @@ impl Rig {
         toml.push_str(&tables);
         toml.push_str(more_tables);
         write!(toml, "\n[[routes]]\ndefault = true\nchain = {chain:?}\n").unwrap();
-        Self::start(configure(&toml), backends).await
+        let mut rig = Self::start(configure(&toml), backends).await;
+        rig.toml = toml;
+        rig
     }
 
     /// A proxy with a configuration of its own.
@@ -164,13 +169,21 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         watch_the_log();
         let app = App::new(config).unwrap();
+        let reloader = app.reloader();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             // A rig that is dropped stops, too.
             let _ = stopped.await;
         };
         let serving = tokio::spawn(app.serve(listener, shutdown));
-        Self { address, backends, stop: Some(stop), serving }
+        Self { address, backends, reloader, toml: String::new(), stop: Some(stop), serving }
+    }
+
+    /// Loads the configuration again, with this in the place of that.
+    pub(crate) fn reload(&mut self, from: &str, to: &str) {
+        assert!(self.toml.contains(from), "{}", self.toml);
+        self.toml = self.toml.replacen(from, to, 1);
+        self.reloader.reload(Ok(configure(&self.toml)));
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

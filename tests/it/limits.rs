@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::kit::{Rig, client, request};
 
 /// A client in the middle of a stream that does not end.
-async fn in_a_stream(rig: &Rig) -> reqwest::Response {
+pub(crate) async fn in_a_stream(rig: &Rig) -> reqwest::Response {
     let body = request("m", true).to_string();
     let mut response = client().post(rig.url("/v1/responses")).body(body).send().await.unwrap();
     response.chunk().await.unwrap().unwrap();

@@ -22,6 +22,7 @@ mod exhausted;
 mod failover;
 mod limits;
 mod observability;
+mod reload;
 mod streaming;
 mod tidy;
 mod time;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -57,6 +58,14 @@ impl Program {
     pub(crate) async fn ask(&self, stream: bool) -> Reply {
         let url = format!("http://{}/v1/responses", self.address);
         read(client().post(url).body(request("m", stream).to_string())).await
+    }
+
+    /// Waits until it has loaded its configuration again with this outcome, this often.
+    pub(crate) async fn reloaded(&self, outcome: &str, count: usize) {
+        let line = format!("sidestep_config_reloads_total{{outcome=\"{outcome}\"}} {count}\n");
+        let url = format!("http://{}/metrics", self.address);
+        let told = async { while !read(client().get(&url)).await.text().contains(&line) {} };
+        tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
     }
 
     /// Kills it; what it has logged.

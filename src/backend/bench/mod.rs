@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Target;
 use super::credential::Credential;
+use super::{Backend, Target};
 use crate::config::checked;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Class, Failure, Stage};
@@ -87,6 +87,20 @@ impl Bench {
     /// An empty bench.
     pub fn new(settings: checked::Bench, metrics: Metrics) -> Self {
         Self { settings, metrics, entries: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+
+    /// A bench with what an older one holds of these backends. Requests that still use the old one do
+    /// not meet this one.
+    #[must_use]
+    pub fn continued(&self, settings: checked::Bench, backends: &[Arc<Backend>]) -> Self {
+        let is_kept = |key: &Key| backends.iter().any(|backend| backend.name == key.backend);
+        let mut entries = self.lock().clone();
+        entries.retain(|key, _| settings.enabled && is_kept(key));
+        for entry in entries.values_mut() {
+            entry.is_probed = false;
+        }
+        let count = AtomicUsize::new(entries.len());
+        Self { settings, metrics: self.metrics.clone(), entries: Mutex::new(entries), count }
     }
 
     /// Whether benched candidates are tried when there are no others.

@@ -113,6 +113,7 @@ impl Check<'_> {
             write_timeout: server.write_timeout.0,
             buffer_bytes_max: server.buffer_bytes_max.0,
             connections_max: server.connections_max,
+            reload_interval: Some(server.reload_interval.0).filter(|time| !time.is_zero()),
         })
     }
 

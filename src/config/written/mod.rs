@@ -68,6 +68,8 @@ pub struct Server {
     pub buffer_bytes_max: Size,
     /// Open connections.
     pub connections_max: usize,
+    /// How often the configuration's file is looked at.
+    pub reload_interval: Span,
 }
 
 /// `[log]`.

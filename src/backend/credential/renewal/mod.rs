@@ -16,9 +16,10 @@ use super::error::CredentialError;
 use super::source::{Outcome, Renewed, Source};
 use super::token::Token;
 use crate::config::checked::Credentials;
+use crate::config::stamp::Stamp;
 use crate::telemetry::metrics::{Metrics, Refresh};
 use crate::verdict::CredentialFault;
-use state::{Ended, Stamp, Standing, State};
+use state::{Ended, Standing, State};
 pub(super) use state::{Grant, Version};
 
 /// The first pause after a renewal that failed; each further one is twice as long.

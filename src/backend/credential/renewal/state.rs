@@ -1,7 +1,5 @@
-//! What is known of one credential's token, and what can be done about it. No I/O but a file's stamp.
+//! What is known of one credential's token, and what can be done about it. No I/O.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +10,7 @@ use super::super::error::CredentialError;
 use super::super::source::{Reading, Source};
 use super::super::token::Token;
 use crate::config::checked::Credentials;
+use crate::config::stamp::Stamp;
 
 /// How a run of the renewal ended; `None` while it runs.
 pub(super) type Ended = Option<Result<(), CredentialError>>;
@@ -31,27 +30,6 @@ pub(super) struct State {
     pub(super) stamp: Option<Stamp>,
     pub(super) next_look: Option<Instant>,
     pub(super) running: Option<watch::Receiver<Ended>>,
-}
-
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let data = std::fs::metadata(path).ok()?;
-        Some(Self {
-            inode: data.ino(),
-            size: data.size(),
-            modified: (data.mtime(), data.mtime_nsec()),
-            changed: (data.ctime(), data.ctime_nsec()),
-        })
-    }
 }
 
 /// What can be done about a token.
