@@ -216,6 +216,7 @@ fn backend_stack(
         stream: config.stream,
         bench: bench.clone(),
         affinity: affinity.clone(),
+        metrics: metrics.clone(),
     };
     let rules = Arc::new(config.rules.clone());
     let stack = ServiceBuilder::new()

@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::config::Config;
 use crate::config::auth::Auth;
-use crate::config::checked::{self, Retry, Timeouts};
+use crate::config::checked::{self, Detection, Retry, Timeouts};
 use crate::telemetry::metrics::Metrics;
 use credential::{Credential, Pool};
 use transport::{Client, ClientError};
@@ -42,6 +42,8 @@ pub struct Backend {
     pub headers: HeaderMap,
     /// Its time limits.
     pub timeouts: Timeouts,
+    /// What failures in its answers lead to.
+    pub detection: Detection,
     /// Its connections. No other backend's requests go over them.
     pub client: Client,
     /// Its places, if they are limited.
@@ -192,6 +194,7 @@ impl Backend {
             credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
+            detection: config.detection,
             slots: config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
             retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
             client: Client::new(&config.url, config.timeouts.connect)?,

@@ -209,12 +209,27 @@ pub struct Backend {
     pub headers: HeaderMap,
     /// Its time limits.
     pub timeouts: Timeouts,
+    /// What failures in its answers lead to.
+    pub detection: Detection,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
     /// Tokens that its models take, where nothing else is said of the model.
     pub context_window: Option<u64>,
     /// Tokens that single models take.
     pub model_context_windows: BTreeMap<String, u64>,
+}
+
+/// What failures in a backend's answers lead to. Where there is no answer at all, the next target is
+/// asked whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detection {
+    /// Failover, and whatever else the failure table says.
+    #[default]
+    Enforce,
+    /// A line in the log and a count. The client gets the answer as it is.
+    Shadow,
+    /// Nothing: nobody looks.
+    Off,
 }
 
 /// One route.

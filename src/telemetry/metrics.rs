@@ -27,6 +27,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     attempts: IntCounterVec,
+    shadow_failures: IntCounterVec,
     retries: IntCounterVec,
     failovers: IntCounterVec,
     exhausted: IntCounterVec,
@@ -112,6 +113,12 @@ impl Metrics {
                 "Attempts at a backend, by class (ok: relayed), by what showed a failure (status, body, event, transport, timeout) and when (before_commit, after_commit).",
                 &["backend", "class", "detected_by", "stage"],
             )?,
+            shadow_failures: counter(
+                &registry,
+                "shadow_failures_total",
+                "Failures in answers of backends with detection = \"shadow\", which went to the client as they were.",
+                &["backend", "class", "detected_by", "stage"],
+            )?,
             retries: counter(&registry, "retries_total", "Second attempts at the same target, by the class that caused them.", &["backend", "class"])?,
             failovers: counter(&registry, "failovers_total", "Requests that went on from one backend to the next, by the class that caused it.", &["from", "to", "class"])?,
             exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
@@ -156,6 +163,13 @@ impl Metrics {
             (failure.class.as_str(), failure.detected_by.as_str(), failure.stage.as_str())
         });
         self.attempts.with_label_values(&[backend, class, detected_by, stage]).inc();
+    }
+
+    /// A failure was seen in an answer that went to the client as it was.
+    pub fn shadow_failure(&self, backend: &str, failure: &Failure) {
+        let Failure { class, detected_by, stage, .. } = failure;
+        let labels = [backend, class.as_str(), detected_by.as_str(), stage.as_str()];
+        self.shadow_failures.with_label_values(&labels).inc();
     }
 
     /// The same target is asked again.

@@ -18,6 +18,7 @@ mod conversations;
 mod credentials;
 mod credentials_kinds;
 mod credentials_shared;
+mod detection;
 mod exhausted;
 mod failover;
 mod limits;

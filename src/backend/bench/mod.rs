@@ -103,6 +103,13 @@ impl Bench {
         Self { settings, metrics: self.metrics.clone(), entries: Mutex::new(entries), count }
     }
 
+    /// One like this on which nothing ever is.
+    #[must_use]
+    pub fn off(&self) -> Self {
+        let settings = checked::Bench { enabled: false, ..self.settings };
+        Self::new(settings, self.metrics.clone())
+    }
+
     /// Whether benched candidates are tried when there are no others.
     pub fn tries_soonest(&self) -> bool {
         self.settings.try_soonest

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::super::auth::Auth;
-use super::super::checked::{Backend, Timeouts};
+use super::super::checked::{Backend, Detection, Timeouts};
 use super::super::secret::Secret;
 use super::super::written;
 use super::{Check, quoted};
@@ -48,6 +48,7 @@ impl Check<'_> {
         if let Some(places) = backend.concurrency_max {
             self.at_least_one(&format!("{key}.concurrency_max"), places);
         }
+        let detection = self.detection(&key, backend.detection.as_deref());
         let auth_order = self.auth_order(&key, backend.auth_order.as_deref());
         let windows = backend.models.iter();
         Some(Backend {
@@ -56,12 +57,26 @@ impl Check<'_> {
             auth_order,
             headers,
             timeouts,
+            detection,
             concurrency_max: backend.concurrency_max,
             context_window: backend.context_window,
             model_context_windows: windows
                 .filter_map(|(model, own)| Some((model.clone(), own.context_window?)))
                 .collect(),
         })
+    }
+
+    fn detection(&mut self, backend: &str, written: Option<&str>) -> Detection {
+        match written {
+            None | Some("enforce") => Detection::Enforce,
+            Some("shadow") => Detection::Shadow,
+            Some("off") => Detection::Off,
+            Some(other) => {
+                let allowed = "\"enforce\", \"shadow\" or \"off\"";
+                self.wrong(&format!("{backend}.detection"), quoted(other), allowed);
+                Detection::default()
+            }
+        }
     }
 
     fn base_url(&mut self, key: &str, text: Option<&str>) -> Option<Url> {

@@ -272,6 +272,8 @@ pub struct Backend {
     pub timeouts: TimeoutOverrides,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
+    /// `enforce`, `shadow` or `off`.
+    pub detection: Option<String>,
     /// Tokens that its models take.
     pub context_window: Option<u64>,
     /// What differs for single models.

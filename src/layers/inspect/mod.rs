@@ -3,13 +3,14 @@
 //! Streaming and not are one path: only here does the content type matter, and only to know how
 //! far to read. `json` reads a whole body; `hold` reads a stream until its first output;
 //! `collect` reads a stream for a client that asked for JSON; `relay` passes on what comes
-//! after the verdict.
+//! after the verdict; `shadow` judges and changes nothing.
 
 mod collect;
 mod hold;
 mod json;
 mod reader;
 mod relay;
+mod shadow;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use crate::backend::bench::Bench;
 use crate::backend::credential::Credential;
 use crate::backend::transport::TransportError;
 use crate::backend::{Target, headers};
-use crate::config::checked::{Limits, Stream, Timeouts};
+use crate::config::checked::{Detection, Limits, Stream, Timeouts};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Record;
 use crate::verdict::{Action, Carrier, Class, Defect, Evidence, Failure, Rules, Stage, TimeLimit};
 use crate::wire::error_object::ErrorObject;
@@ -51,18 +53,23 @@ pub struct Settings {
     pub bench: Arc<Bench>,
     /// Hears which response was given by whom.
     pub affinity: Arc<Affinity>,
+    /// Counts what is only watched.
+    pub metrics: Metrics,
 }
 
 /// Makes [`Inspect`].
 #[derive(Clone, Debug)]
 pub struct InspectLayer {
     settings: Arc<Settings>,
+    /// The same for backends that are only watched: nothing benches them.
+    watching: Arc<Settings>,
 }
 
 impl InspectLayer {
     /// Inspects by `settings`.
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings) }
+        let watching = Settings { bench: Arc::new(settings.bench.off()), ..settings.clone() };
+        Self { settings: Arc::new(settings), watching: Arc::new(watching) }
     }
 }
 
@@ -70,7 +77,7 @@ impl<S> Layer<S> for InspectLayer {
     type Service = Inspect<S>;
 
     fn layer(&self, inner: S) -> Inspect<S> {
-        Inspect { inner, settings: self.settings.clone() }
+        Inspect { inner, layer: self.clone() }
     }
 }
 
@@ -78,7 +85,7 @@ impl<S> Layer<S> for InspectLayer {
 #[derive(Clone, Debug)]
 pub struct Inspect<S> {
     inner: S,
-    settings: Arc<Settings>,
+    layer: InspectLayer,
 }
 
 impl<S> Service<Attempt> for Inspect<S>
@@ -97,8 +104,11 @@ where
     }
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
+        let detection = attempt.target.backend.detection;
+        let InspectLayer { settings, watching } = &self.layer;
+        let settings = if detection == Detection::Enforce { settings } else { watching };
         let inspection = Inspection {
-            settings: self.settings.clone(),
+            settings: settings.clone(),
             record: attempt.original.record.clone(),
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
@@ -111,7 +121,11 @@ where
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             Ok(match answer.await {
-                Ok(response) => inspection.inspect(response).await,
+                Ok(response) => match detection {
+                    Detection::Enforce => inspection.inspect(response).await,
+                    Detection::Shadow => Answer::Relay(inspection.shadow(response)),
+                    Detection::Off => Answer::Relay(inspection.as_it_is(response)),
+                },
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "no answer");
                     inspection.failed(&error.evidence(), None)

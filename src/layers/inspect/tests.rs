@@ -10,7 +10,6 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::backend::testing::{attempt, config};
-use crate::telemetry::metrics::Metrics;
 use crate::verdict::Class;
 use crate::wire::event::EventDetail;
 
@@ -42,6 +41,7 @@ async fn inspect_attempt(response: Response<Body>, attempt: Attempt) -> Answer {
         limits: config.limits,
         stream: config.stream,
         affinity: Arc::new(Affinity::new(config.affinity)),
+        metrics: Metrics::new().unwrap(),
         bench: Arc::new(Bench::new(config.bench, Metrics::new().unwrap())),
     };
     let mut response = Some(response);

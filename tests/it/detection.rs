@@ -1,0 +1,92 @@
+//! Backends that are only watched, or not even that.
+
+use sidestep::faults::catalogue::Fault;
+
+use crate::credentials::attempts;
+use crate::kit::Rig;
+
+const SHADOW: &str = "primary.detection = \"shadow\"\nbench.enabled = true\nbench.failures = 1\n";
+const OFF: &str = "primary.detection = \"off\"\n";
+const SHADOWED: &str = "sidestep_shadow_failures_total";
+
+fn seen(class: &str, detected_by: &str, stage: &str) -> String {
+    let labels = format!("backend=\"primary\",class=\"{class}\",detected_by=\"{detected_by}\"");
+    format!("{SHADOWED}{{{labels},stage=\"{stage}\"}} 1")
+}
+
+/// The client gets just what the backend sends, and nobody else is asked.
+async fn is_relayed_as_it_is(rig: &Rig, stream: bool) {
+    let reply = rig.ask(stream).await;
+    let direct = rig.ask_directly(0, stream).await;
+    assert_eq!((reply.status, reply.is_whole), (direct.status, direct.is_whole));
+    assert_eq!(reply.header("content-type"), direct.header("content-type"));
+    assert_eq!(reply.body, direct.body);
+    assert_eq!(attempts(&reply), "\"primary:m\";class=ok");
+    assert_eq!(rig.counts(), [2, 0]);
+}
+
+#[tokio::test]
+async fn a_shadow_sees_what_would_have_been_a_failure() {
+    for (fault, stream, class, detected_by, stage) in [
+        (Fault::S401, false, "auth", "status", "before_commit"),
+        (Fault::S500, true, "server", "status", "before_commit"),
+        (Fault::FailedQuota, false, "quota", "body", "before_commit"),
+        (Fault::FailedQuota, true, "quota", "event", "before_commit"),
+        (Fault::Html, true, "malformed", "body", "before_commit"),
+        (Fault::Empty, false, "empty", "body", "before_commit"),
+        (Fault::CutBeforeOutput, true, "network", "transport", "before_commit"),
+        (Fault::CutAfterOutput, true, "network", "transport", "after_commit"),
+        (Fault::EndAfterOutput, true, "malformed", "event", "after_commit"),
+    ] {
+        let rig = Rig::with(&[fault, Fault::Ok], SHADOW).await;
+        is_relayed_as_it_is(&rig, stream).await;
+        assert_eq!(rig.metric(SHADOWED).await, [seen(class, detected_by, stage)], "{fault:?}");
+        rig.ask(stream).await;
+        assert_eq!(rig.counts(), [3, 0], "it is not benched");
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_sees_a_silence_while_it_lasts() {
+    let rig = Rig::with(&[Fault::SilentAfterCreated, Fault::Ok], SHADOW).await;
+    let reply = rig.ask(true).await;
+    assert!(!reply.is_whole, "silence is limited all the same");
+    assert_eq!(rig.metric(SHADOWED).await, [seen("timeout", "timeout", "before_commit")]);
+}
+
+#[tokio::test]
+async fn good_answers_cast_no_shadow() {
+    for fault in [Fault::Ok, Fault::Tool, Fault::Incomplete, Fault::Reasoning, Fault::NoEventLines]
+    {
+        for stream in [false, true] {
+            let rig = Rig::with(&[fault, Fault::Ok], SHADOW).await;
+            is_relayed_as_it_is(&rig, stream).await;
+            assert_eq!(rig.metric(SHADOWED).await, Vec::<String>::new(), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_is_remembered_by_the_response_in_a_shadow() {
+    let rig = Rig::with(&[Fault::Ok, Fault::Ok], SHADOW).await;
+    let id = rig.ask(false).await.json()["id"].as_str().unwrap().to_owned();
+    let body = format!(r#"{{"model":"m","previous_response_id":"{id}"}}"#);
+    assert_eq!(rig.send(&body).await.header("x-sidestep-backend"), "primary");
+}
+
+#[tokio::test]
+async fn without_detection_nobody_looks() {
+    for (fault, stream) in [(Fault::S500, false), (Fault::FailedQuota, true)] {
+        let rig = Rig::with(&[fault, Fault::Ok], OFF).await;
+        is_relayed_as_it_is(&rig, stream).await;
+        assert_eq!(rig.metric(SHADOWED).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn where_no_answer_comes_the_next_one_is_asked_all_the_same() {
+    for keys in [SHADOW, OFF] {
+        let rig = Rig::with(&[Fault::Reset, Fault::Ok], keys).await;
+        assert_eq!(rig.ask(true).await.header("x-sidestep-backend"), "secondary");
+    }
+}
