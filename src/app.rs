@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, in_event};
 use crate::api::{Api, BackendStack, Live, admin, models, responses};
 use crate::backend::affinity::Affinity;
 use crate::backend::bench::Bench;
@@ -26,6 +26,7 @@ use crate::backend::transport::{ClientError, Transport};
 use crate::backend::{Backends, Previous};
 use crate::config::checked::{self, Limits};
 use crate::config::{Config, ConfigError};
+use crate::layers::announce::{self, AnnounceLayer};
 use crate::layers::authenticate::AuthenticateLayer;
 use crate::layers::concurrency::ConcurrencyLayer;
 use crate::layers::failover::{FailoverLayer, Policy};
@@ -219,8 +220,18 @@ fn backend_stack(
         metrics: metrics.clone(),
     };
     let rules = Arc::new(config.rules.clone());
+    let announce = announce::Settings {
+        after: config.stream.announce_after,
+        heartbeat: config.stream.heartbeat,
+        event_bytes_max: config.limits.event_bytes_max,
+        answer_bytes_max: config.limits.answer_bytes_max,
+        explain: in_event,
+        affinity: affinity.clone(),
+    };
     let stack = ServiceBuilder::new()
-        // Outermost: calls everything below once for each attempt, and acts on its verdict.
+        // Outermost: tells the client that its answer is on the way, while everything below goes on.
+        .layer(AnnounceLayer::new(announce))
+        // Calls everything below once for each attempt, and acts on its verdict.
         .layer(FailoverLayer::new(policy, bench.clone(), affinity.clone(), metrics.clone()))
         // Around the verdict, so that an attempt's time is the time until it is judged.
         .layer(ObserveAttemptLayer::new(metrics.clone()))

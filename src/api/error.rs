@@ -97,6 +97,15 @@ pub enum ApiError {
     Internal,
 }
 
+/// What is told of a chain that failed where an event has to say it.
+pub fn in_event(exhausted: &Exhausted) -> (&'static str, String) {
+    let code = match status_of(exhausted) {
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_exceeded",
+        _ => "all_backends_failed",
+    };
+    (code, in_words(exhausted))
+}
+
 /// The parts of an error answer.
 struct Shape {
     status: StatusCode,

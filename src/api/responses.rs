@@ -16,11 +16,11 @@ use tower::ServiceExt as _;
 use super::error::{ApiError, capped};
 use super::{Api, Live};
 use crate::backend::affinity::Conversation;
-use crate::backend::attempt::{Original, Planned};
+use crate::backend::attempt::{Opening, Original, Planned};
 use crate::backend::headers::retry_after;
 use crate::backend::route::Plan;
 use crate::telemetry::record::Record;
-use crate::wire::request::Envelope;
+use crate::wire::request::{Envelope, EnvelopeError};
 
 /// `POST /v1/responses`.
 pub async fn create(
@@ -54,7 +54,7 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let body = tokio::time::timeout(live.config.server.body_timeout, read)
         .await
         .map_err(|_| ApiError::Slow { timeout: live.config.server.body_timeout })??;
-    let envelope = Envelope::read(&body)?;
+    let (envelope, body) = under_own_id(live, body)?;
     record.asked(&envelope.model, envelope.stream);
     let plan = live.routes.plan(&envelope.model).ok_or_else(|| unknown_model(live, &envelope))?;
     record.routed(&plan.route.name);
@@ -64,7 +64,9 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let told = record.clone();
     let deadline = record.started() + live.config.limits.request_timeout;
     let headers = parts.headers;
-    let original = Original { envelope, body, headers, record, conversation, deadline };
+    let is_announced = live.config.stream.announce_after.is_some();
+    let opening = if is_announced { Opening::watched() } else { Opening::default() };
+    let original = Original { envelope, body, headers, record, conversation, opening, deadline };
     let original = Arc::new(original);
     let limits = live.config.retry_after;
     match live.stack.clone().oneshot(Planned { original, plan }).await {
@@ -81,6 +83,19 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
             told.exhausted();
             Err(ApiError::Exhausted { exhausted, retry_after: limits })
         }
+    }
+}
+
+/// The request, with the id by which its backend knows the response that it continues.
+fn under_own_id(live: &Live, body: Bytes) -> Result<(Envelope, Bytes), EnvelopeError> {
+    let envelope = Envelope::read(&body)?;
+    let told = envelope.previous_response_id.as_deref();
+    match told.and_then(|told| live.affinity.own_id(told)) {
+        Some(own) => {
+            let body = envelope.with_previous_response(&body, &own);
+            Ok((Envelope::read(&body)?, body))
+        }
+        None => Ok((envelope, body)),
     }
 }
 

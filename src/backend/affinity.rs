@@ -30,11 +30,13 @@ pub struct Conversation {
 }
 
 /// Where conversations are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Affinity {
     settings: checked::Affinity,
     hasher: RandomState,
     seats: Arc<Mutex<LruCache<u64, Seat>>>,
+    /// The ids of responses that clients know under another one.
+    renamed: Arc<Mutex<LruCache<u64, Arc<str>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +60,7 @@ impl Affinity {
             settings,
             hasher: RandomState::new(),
             seats: Arc::new(Mutex::new(LruCache::unbounded())),
+            renamed: Arc::new(Mutex::new(LruCache::unbounded())),
         }
     }
 
@@ -65,7 +68,7 @@ impl Affinity {
     /// last answer is still on its way goes on where that came from.
     #[must_use]
     pub fn continued(&self, settings: checked::Affinity) -> Self {
-        Self { settings, hasher: self.hasher.clone(), seats: self.seats.clone() }
+        Self { settings, ..self.clone() }
     }
 
     /// The conversation that a request belongs to.
@@ -94,7 +97,7 @@ impl Affinity {
     /// for so long that it may return to the head of the chain, and the head is well.
     pub fn order(&self, conversation: Conversation, plan: &mut Plan, bench: &Bench) {
         let Some(key) = conversation.key else { return };
-        let mut seats = self.lock();
+        let mut seats = lock(&self.seats);
         let Some(seat) = seats.get(&key) else { return };
         let at = plan.targets.iter().position(|target| seat.is(target));
         let Some(at) = at.filter(|at| *at > 0) else { return };
@@ -121,7 +124,7 @@ impl Affinity {
     /// A target has failed a conversation: it is released at once.
     pub fn left(&self, conversation: Conversation, target: &Target) {
         let Some(key) = conversation.key else { return };
-        let mut seats = self.lock();
+        let mut seats = lock(&self.seats);
         if seats.peek(&key).is_some_and(|seat| seat.is(target)) {
             seats.pop(&key);
         }
@@ -137,9 +140,23 @@ impl Affinity {
         self.seat(self.hash(&[response_id]), target);
     }
 
+    /// A client knows a response by another id than its backend.
+    pub fn renamed(&self, told: &str, own: &str) {
+        let mut renamed = lock(&self.renamed);
+        renamed.put(self.hash(&[told]), own.into());
+        while renamed.len() > self.settings.entries_max {
+            renamed.pop_lru();
+        }
+    }
+
+    /// The id by which its backend knows a response that a client knows by another one.
+    pub fn own_id(&self, told: &str) -> Option<Arc<str>> {
+        lock(&self.renamed).get(&self.hash(&[told])).cloned()
+    }
+
     fn seat(&self, key: u64, target: &Target) {
         let (backend, model) = (target.backend.name.clone(), target.model.clone());
-        let mut seats = self.lock();
+        let mut seats = lock(&self.seats);
         seats.put(key, Seat { backend, model, used: Instant::now() });
         while seats.len() > self.settings.entries_max {
             seats.pop_lru();
@@ -149,11 +166,11 @@ impl Affinity {
     fn hash(&self, parts: &[&str]) -> u64 {
         self.hasher.hash_one(parts)
     }
+}
 
-    /// A panic in another holder leaves seats that are still good to use.
-    fn lock(&self) -> MutexGuard<'_, LruCache<u64, Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A panic in another holder leaves entries that are still good to use.
+fn lock<T>(table: &Mutex<LruCache<u64, T>>) -> MutexGuard<'_, LruCache<u64, T>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -276,6 +293,6 @@ mod tests {
         for number in 0..100 {
             affinity.gave(&format!("resp_{number}"), &setup.plan.targets[1]);
         }
-        assert_eq!(affinity.lock().len(), 10);
+        assert_eq!(lock(&affinity.seats).len(), 10);
     }
 }

@@ -1,7 +1,7 @@
 //! One request bound to one target: built from the immutable original, so that the URL, the
 //! credential, the model and the headers always change together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,8 +29,55 @@ pub struct Original {
     pub record: Record,
     /// The conversation that it belongs to.
     pub conversation: Conversation,
+    /// What a stream has shown before its output.
+    pub opening: Opening,
     /// When its answer has to be there, or the first output of a stream.
     pub deadline: Instant,
+}
+
+/// What the attempt that is under way has shown of a stream while its output is awaited, for those who
+/// tell the client of it. Its clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Opening(Option<Arc<Mutex<Option<Begun>>>>);
+
+/// The beginning of a stream.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The headers for the client.
+    pub headers: HeaderMap,
+    /// The backend's `response.created`.
+    pub created: Bytes,
+}
+
+impl Opening {
+    /// One that is looked at; the default one is not, and keeps nothing.
+    pub fn watched() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// A stream has begun.
+    pub fn begins(&self, begun: impl FnOnce() -> Begun) {
+        if let Some(slot) = &self.0 {
+            *lock(slot) = Some(begun());
+        }
+    }
+
+    /// Another attempt begins: what the one before has shown counts no more.
+    pub fn begins_anew(&self) {
+        if let Some(slot) = &self.0 {
+            *lock(slot) = None;
+        }
+    }
+
+    /// What has been shown.
+    pub fn begun(&self) -> Option<Begun> {
+        lock(self.0.as_ref()?).clone()
+    }
+}
+
+/// A panic in another holder leaves a beginning that is still good to use.
+fn lock(slot: &Mutex<Option<Begun>>) -> MutexGuard<'_, Option<Begun>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request with the targets that may serve it.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Backends;
 use super::affinity::Conversation;
-use super::attempt::{Attempt, Original, Planned};
+use super::attempt::{Attempt, Opening, Original, Planned};
 use super::credential::Lease;
 use super::route::{Plan, Routes};
 use crate::config::{Config, Sources, load};
@@ -31,9 +31,12 @@ pub(crate) fn config() -> Config {
 
 /// The chain of [`config`].
 pub(crate) fn plan() -> Plan {
-    let config = config();
-    let backends = Backends::new(&config, None, &Metrics::new().unwrap()).unwrap();
-    Routes::new(&config, &backends).plan("m").unwrap()
+    plan_of(&config())
+}
+
+fn plan_of(config: &Config) -> Plan {
+    let backends = Backends::new(config, None, &Metrics::new().unwrap()).unwrap();
+    Routes::new(config, &backends).plan("m").unwrap()
 }
 
 /// A request that begins now and goes along `plan`.
@@ -44,7 +47,8 @@ pub(crate) fn request(plan: Plan, stream: bool) -> Planned {
     let deadline = Instant::now() + Duration::from_secs(900);
     let headers = HeaderMap::new();
     let conversation = Conversation::default();
-    let original = Original { envelope, body, headers, record, conversation, deadline };
+    let opening = Opening::watched();
+    let original = Original { envelope, body, headers, record, conversation, opening, deadline };
     Planned { original: Arc::new(original), plan }
 }
 
@@ -55,7 +59,12 @@ pub(crate) fn planned(stream: bool) -> Planned {
 
 /// An attempt at the first target of [`config`].
 pub(crate) fn attempt(stream: bool) -> Attempt {
-    let planned = planned(stream);
+    attempt_with(&config(), stream)
+}
+
+/// The same under another configuration.
+pub(crate) fn attempt_with(config: &Config, stream: bool) -> Attempt {
+    let planned = request(plan_of(config), stream);
     let target = &planned.plan.targets[0];
     let lease = Lease::new(&target.backend.credentials.all()[0]);
     Attempt::bind(&planned.original, target, &lease, false)

@@ -100,6 +100,10 @@ pub struct Limits {
 pub struct Stream {
     /// Whether reasoning is held back until other output comes.
     pub hold_reasoning: bool,
+    /// When a stream without output is announced; `None`: never.
+    pub announce_after: Option<Duration>,
+    /// The time between heartbeats of an announced stream.
+    pub heartbeat: Duration,
     /// Wait for `response.failed` after `error`.
     pub after_error_timeout: Duration,
     /// Wait for the end after a terminal event.

@@ -28,6 +28,7 @@ faults! {
     Tool = "tool", "a good answer: a function call";
     Incomplete = "incomplete", "a good answer, cut short by max_output_tokens";
     Reasoning = "reasoning", "a good answer that reasons first";
+    Slow = "slow", "a good answer: response.created at once, the rest half a second later";
     Rotate = "rotate", "another failure each time: 401, failed, failed-quota, cut-before-output";
     Swap = "swap", "a good answer of the other kind: JSON for a stream, a stream for JSON";
     Mislabelled = "mislabelled", "a good answer with content type text/plain";

@@ -1,5 +1,7 @@
 //! What each fault looks like on the wire, streaming and not.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -23,6 +25,9 @@ pub enum Play {
     Reset,
 }
 
+/// How long [`Fault::Slow`] takes.
+const SLOWNESS: Duration = Duration::from_millis(500);
+
 pub(super) const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Attention Required!</title></head><body>Sorry.</body></html>\n";
 
 /// Turns a fault into an answer of the backend called `name`.
@@ -30,6 +35,12 @@ pub fn play(fault: Fault, wants_stream: bool, name: &str, model: &str) -> Play {
     match fault {
         Fault::Reset => Play::Reset,
         Fault::Silent => Play::Silence,
+        Fault::Slow => match play(Fault::Ok, wants_stream, name, model) {
+            Play::Answer(head, script) => {
+                Play::Answer(head, script.pause(usize::from(wants_stream), SLOWNESS))
+            }
+            other => other,
+        },
         _ => {
             let told = statuses::play(fault)
                 .or_else(|| either_way(fault, model))

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use super::HangUp;
 
@@ -28,6 +30,8 @@ pub enum Ending {
 pub struct Script {
     pieces: VecDeque<Bytes>,
     ending: Ending,
+    /// When only so many pieces are left, they wait for this.
+    pause: Option<(usize, Pin<Box<Sleep>>)>,
     /// A length to announce, whatever comes.
     announced: Option<u64>,
     /// Counts up if the body is dropped before its end.
@@ -42,10 +46,18 @@ impl Script {
         Self {
             pieces: pieces.into_iter().collect(),
             ending,
+            pause: None,
             announced: None,
             abandoned: None,
             was_flushed: true,
         }
+    }
+
+    /// Plays what comes after the first `pieces` no sooner than `span` from now.
+    pub fn pause(mut self, pieces: usize, span: Duration) -> Self {
+        let left = self.pieces.len().saturating_sub(pieces);
+        self.pause = Some((left, Box::pin(tokio::time::sleep(span))));
+        self
     }
 
     /// Announces a length, whatever comes.
@@ -72,6 +84,11 @@ impl Body for Script {
         if !std::mem::replace(&mut self.was_flushed, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        let left = self.pieces.len();
+        if let Some((_, sleep)) = self.pause.as_mut().filter(|(at, _)| left <= *at) {
+            ready!(sleep.as_mut().poll(cx));
+            self.pause = None;
         }
         if self.ending == Ending::Endless && self.pieces.len() == 1 {
             return Poll::Ready(self.pieces.front().cloned().map(|piece| Ok(Frame::data(piece))));

@@ -45,10 +45,12 @@ where
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let timeouts = attempt.target.backend.timeouts;
-        let (limit, span) = if attempt.is_stream() {
-            (TimeLimit::FirstByte, timeouts.first_byte)
-        } else {
-            (TimeLimit::Answer, timeouts.answer)
+        let is_hurried = !attempt.is_last && timeouts.first_output < timeouts.first_byte;
+        let (limit, span) = match attempt.is_stream() {
+            // The first output cannot come before the head.
+            true if is_hurried => (TimeLimit::FirstOutput, timeouts.first_output),
+            true => (TimeLimit::FirstByte, timeouts.first_byte),
+            false => (TimeLimit::Answer, timeouts.answer),
         };
         let (deadline, limit) = attempt.ends(limit, span);
         let answer = self.inner.call(attempt);
@@ -70,23 +72,44 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::backend::testing::attempt;
+    use crate::backend::testing::{attempt, attempt_with, config};
+
+    async fn ends(attempt: Attempt) -> (TimeLimit, Duration) {
+        let silent = tower::service_fn(|_: Attempt| {
+            std::future::pending::<Result<Infallible, TransportError>>()
+        });
+        let began = Instant::now();
+        match FirstByteLayer.layer(silent).oneshot(attempt).await.unwrap_err() {
+            TransportError::Timeout(limit) => (limit, began.elapsed()),
+            fault @ TransportError::Fault { .. } => panic!("{fault}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_output_is_not_waited_for_longer_because_there_is_no_head() {
+        for (is_last, limit, seconds) in
+            [(false, TimeLimit::FirstOutput, 4), (true, TimeLimit::FirstByte, 120)]
+        {
+            let mut config = config();
+            for backend in config.backends.values_mut() {
+                backend.timeouts.first_output = Duration::from_secs(4);
+            }
+            let attempt = Attempt { is_last, ..attempt_with(&config, true) };
+            let (passed, after) = ends(attempt).await;
+            assert_eq!((passed, after.as_secs()), (limit, seconds));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_come_ends_the_attempt() {
         for (stream, limit, seconds) in
             [(true, TimeLimit::FirstByte, 120), (false, TimeLimit::Answer, 600)]
         {
-            let silent = tower::service_fn(|_: Attempt| {
-                std::future::pending::<Result<Infallible, TransportError>>()
-            });
-            let began = Instant::now();
-            let error = FirstByteLayer.layer(silent).oneshot(attempt(stream)).await.unwrap_err();
-            assert!(matches!(error, TransportError::Timeout(passed) if passed == limit));
+            let (passed, after) = ends(attempt(stream)).await;
+            assert_eq!(passed, limit);
             // Timers count in whole milliseconds.
-            let passed = began.elapsed();
-            assert_eq!(passed.as_secs(), seconds, "{passed:?}");
-            assert!(passed < Duration::from_secs(seconds) + Duration::from_millis(2));
+            assert_eq!(after.as_secs(), seconds, "{after:?}");
+            assert!(after < Duration::from_secs(seconds) + Duration::from_millis(2));
         }
     }
 }

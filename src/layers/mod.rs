@@ -1,5 +1,6 @@
 //! One tower layer a file. `app` puts them in order; no layer knows another.
 
+pub mod announce;
 pub mod authenticate;
 pub mod concurrency;
 pub mod failover;

@@ -89,8 +89,7 @@ impl RequestGuard {
     /// The answer's head is there: says in its headers what happened.
     fn head(&mut self, response: &mut Response<Body>) {
         self.status = Some(response.status());
-        self.record.answered();
-        let story = self.record.story();
+        let story = self.record.headed();
         let headers = response.headers_mut();
         let mut set = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::try_from(value) {
@@ -102,14 +101,10 @@ impl RequestGuard {
             return;
         }
         set("x-sidestep-attempts", &story.attempts_header());
-        if let Some(attempt) = story.attempts.last().filter(|_| !story.is_exhausted) {
+        let is_settled = !story.is_exhausted && !story.is_announced;
+        if let Some(attempt) = story.attempts.last().filter(|_| is_settled) {
             set("x-sidestep-backend", &attempt.backend);
             set("x-sidestep-model", &attempt.model);
-            if story.served_by().is_some() {
-                let since_start = story.answered.map(|at| at.duration_since(self.record.started()));
-                let since_start = since_start.unwrap_or_default();
-                self.metrics.first_output(&attempt.backend, since_start, overhead(&story));
-            }
         }
     }
 
@@ -177,6 +172,10 @@ impl Drop for RequestGuard {
                 AttemptState::Open | AttemptState::Relayed => None,
             };
             self.metrics.attempt(&attempt.backend, failure);
+            if let Some(answered) = story.answered {
+                let since_start = answered.duration_since(self.record.started());
+                self.metrics.first_output(&attempt.backend, since_start, overhead(&story));
+            }
         }
         self.log(&story, outcome, duration);
     }

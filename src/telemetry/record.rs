@@ -33,7 +33,9 @@ pub struct Story {
     pub body_read: Option<Instant>,
     /// Its attempts, in order.
     pub attempts: Vec<AttemptStory>,
-    /// When the answer's head could go to the client.
+    /// Whether the answer's head has gone to the client before there was an answer.
+    pub is_announced: bool,
+    /// When the answer's head could go to the client; for an announced answer, its first output.
     pub answered: Option<Instant>,
     /// Time spent waiting for backends, and between retries.
     pub waited: Duration,
@@ -126,9 +128,23 @@ impl Record {
         self.lock().waited += time;
     }
 
-    /// The answer's head can go to the client.
+    /// The answer's head goes to the client before there is an answer.
+    pub fn announced(&self) {
+        self.lock().is_announced = true;
+    }
+
+    /// The first output of an announced answer is there.
     pub fn answered(&self) {
         self.lock().answered = Some(Instant::now());
+    }
+
+    /// The answer's head goes to the client; what has happened until then.
+    pub fn headed(&self) -> Story {
+        let mut story = self.lock();
+        if !story.is_announced {
+            story.answered = Some(Instant::now());
+        }
+        story.clone()
     }
 
     /// The answer's token counts.

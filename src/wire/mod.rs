@@ -3,9 +3,10 @@
 //! Only what Sidestep acts on is named here; everything else in a body passes as the bytes that came.
 
 pub mod assemble;
+pub mod continuation;
 pub mod error_object;
 pub mod event;
-pub mod failed;
+pub mod lifecycle;
 pub mod request;
 pub mod response;
 pub mod sse;

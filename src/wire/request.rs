@@ -24,6 +24,8 @@ pub struct Envelope {
     pub previous_response_id: Option<String>,
     /// Where the value of `model` stands in the body, quotes included.
     model_span: Range<usize>,
+    /// The same for `previous_response_id`.
+    previous_response_span: Option<Range<usize>>,
 }
 
 /// Why a request's body cannot be read as a Responses request.
@@ -114,14 +116,18 @@ impl Envelope {
         if model.len() > MODEL_BYTES_MAX {
             return Err(EnvelopeError::WrongType { field: "model", expected: "256 bytes at most" });
         }
-        let start = raw_model.get().as_ptr().addr() - body.as_ptr().addr();
+        let span = |raw: &RawValue| {
+            let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+            start..start + raw.get().len()
+        };
         Ok(Self {
             model,
             stream: flag("stream", fields.stream)?,
             background: flag("background", fields.background)?,
             prompt_cache_key: string(fields.prompt_cache_key),
             previous_response_id: string(fields.previous_response_id),
-            model_span: start..start + raw_model.get().len(),
+            model_span: span(raw_model),
+            previous_response_span: fields.previous_response_id.map(span),
         })
     }
 
@@ -133,13 +139,29 @@ impl Envelope {
         if model == self.model {
             return body.clone();
         }
-        let name = serde_json::Value::from(model).to_string();
-        let mut changed = BytesMut::with_capacity(body.len() + name.len());
-        changed.put_slice(&body[..self.model_span.start]);
-        changed.put_slice(name.as_bytes());
-        changed.put_slice(&body[self.model_span.end..]);
-        changed.freeze()
+        with_string(body, &self.model_span, model)
     }
+
+    /// The body with another `previous_response_id`, every other byte as it was. The same `Bytes` when
+    /// there is none.
+    ///
+    /// `body` is the one that this envelope was read from.
+    pub fn with_previous_response(&self, body: &Bytes, id: &str) -> Bytes {
+        match &self.previous_response_span {
+            Some(span) => with_string(body, span, id),
+            None => body.clone(),
+        }
+    }
+}
+
+/// The body with a string in the place of what stands at `span`.
+fn with_string(body: &Bytes, span: &Range<usize>, text: &str) -> Bytes {
+    let text = serde_json::Value::from(text).to_string();
+    let mut changed = BytesMut::with_capacity(body.len() + text.len());
+    changed.put_slice(&body[..span.start]);
+    changed.put_slice(text.as_bytes());
+    changed.put_slice(&body[span.end..]);
+    changed.freeze()
 }
 
 const MISSING_MODEL: EnvelopeError =

@@ -12,6 +12,7 @@
 mod kit;
 mod program;
 
+mod announce;
 mod api;
 mod commands;
 mod conversations;

@@ -47,11 +47,7 @@ pub(super) fn check(
         server: server?,
         log,
         limits,
-        stream: checked::Stream {
-            hold_reasoning: written.stream.hold_reasoning,
-            after_error_timeout: written.stream.after_error_timeout.0,
-            after_terminal_timeout: written.stream.after_terminal_timeout.0,
-        },
+        stream: check.stream(&written.stream),
         retry: check.retry(&written.retry),
         bench: check.bench(&written.bench),
         affinity: check.affinity(&written.affinity),
@@ -151,6 +147,17 @@ impl Check<'_> {
             held_events_max: limits.held_events_max,
             held_bytes_max: limits.held_bytes_max.0,
             event_bytes_max: limits.event_bytes_max.0,
+        }
+    }
+
+    fn stream(&mut self, stream: &written::Stream) -> checked::Stream {
+        self.positive("stream.heartbeat", stream.heartbeat.0);
+        checked::Stream {
+            hold_reasoning: stream.hold_reasoning,
+            announce_after: Some(stream.announce_after.0).filter(|time| !time.is_zero()),
+            heartbeat: stream.heartbeat.0,
+            after_error_timeout: stream.after_error_timeout.0,
+            after_terminal_timeout: stream.after_terminal_timeout.0,
         }
     }
 

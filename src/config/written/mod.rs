@@ -150,6 +150,10 @@ pub struct TimeoutOverrides {
 pub struct Stream {
     /// Whether reasoning is held back.
     pub hold_reasoning: bool,
+    /// When a stream without output is announced.
+    pub announce_after: Span,
+    /// The time between heartbeats of an announced stream.
+    pub heartbeat: Span,
     /// Wait for `response.failed` after `error`.
     pub after_error_timeout: Span,
     /// Wait for the end after a terminal event.

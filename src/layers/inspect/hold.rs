@@ -77,6 +77,9 @@ impl Inspection {
                 Err(evidence) => return self.failed(&evidence, None),
             };
             let kind = EventKind::of(&event);
+            if kind == EventKind::Created {
+                self.begins(&parts, &event);
+            }
             let step = self.step(&mut held, &event, kind);
             held.push(event);
             let is_full =

@@ -28,7 +28,7 @@ use tower::{Layer, Service};
 
 use crate::backend::affinity::{Affinity, Conversation};
 use crate::backend::answer::Answer;
-use crate::backend::attempt::Attempt;
+use crate::backend::attempt::{Attempt, Begun, Opening};
 use crate::backend::bench::Bench;
 use crate::backend::credential::Credential;
 use crate::backend::transport::TransportError;
@@ -113,11 +113,13 @@ where
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
             conversation: attempt.original.conversation,
+            opening: attempt.original.opening.clone(),
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
             verdict_by: verdict_by(&attempt),
             timeouts: attempt.target.backend.timeouts,
         };
+        attempt.original.opening.begins_anew();
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             Ok(match answer.await {
@@ -143,6 +145,7 @@ struct Inspection {
     target: Target,
     credential: Arc<Credential>,
     conversation: Conversation,
+    opening: Opening,
     wants_stream: bool,
     is_background: bool,
     /// The moment at which the verdict has to be there, and the limit that it comes from.
@@ -238,6 +241,14 @@ impl Inspection {
         }
     }
 
+    /// A stream has begun, and shows nothing yet.
+    fn begins(&self, parts: &Parts, created: &Bytes) {
+        self.opening.begins(|| {
+            let good = good(parts, EVENT_STREAM, Body::empty());
+            Begun { headers: good.into_parts().0.headers, created: created.clone() }
+        });
+    }
+
     /// Reads within the time that the verdict has and within the silence that is allowed.
     async fn in_time<T>(
         &self,
@@ -322,7 +333,14 @@ fn failed_event(
     let message = error.map(|error| error.message.as_str()).filter(|message| !message.is_empty());
     let message = message.unwrap_or("the backend did not complete its answer");
     let id = format!("resp_{}", uuid::Uuid::now_v7().simple());
-    crate::wire::failed::response_failed(created, sequence_number, code, message, unix_now(), &id)
+    crate::wire::lifecycle::response_failed(
+        created,
+        sequence_number,
+        code,
+        message,
+        unix_now(),
+        &id,
+    )
 }
 
 #[cfg(test)]

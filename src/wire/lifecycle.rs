@@ -1,10 +1,20 @@
-//! The `response.failed` event with which Sidestep ends a stream that its backend did not end.
+//! The lifecycle events that Sidestep writes itself: `response.created` for a stream that no backend has
+//! begun yet, `response.failed` for one that its backend did not end.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::event::EventDetail;
 use super::sse::write_event;
+
+/// Writes the `response.created` of an answer that nobody has begun yet: number 0 of its stream.
+pub fn response_created(model: &str, now_unix: u64, response_id: &str) -> Bytes {
+    let mut response = bare_response(now_unix, response_id);
+    response["status"] = "in_progress".into();
+    response["model"] = model.into();
+    let data = json!({ "type": "response.created", "sequence_number": 0, "response": response });
+    write_event("response.created", &data.to_string())
+}
 
 /// Writes one well-formed `response.failed`.
 ///
