@@ -76,31 +76,59 @@ pub fn wait(answer: &HeaderMap, error: Option<&ErrorObject>, now: SystemTime) ->
         .or_else(|| window(answer, now))
 }
 
-/// When the window of an account that is used up begins anew: `x-codex-*` of the ChatGPT Codex
-/// backend, which come with every answer, and `x-ratelimit-*` of OpenAI and others.
+/// How much is left of an account's quota.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Headroom {
+    /// 0 to 100.
+    pub percent: f64,
+    /// When it is full again.
+    pub reset: Option<Duration>,
+}
+
+/// What an answer says of its account's quota: the window of which least is left.
+pub fn headroom(answer: &HeaderMap, now: SystemTime) -> Option<Headroom> {
+    windows(answer, now).min_by(|a, b| a.percent.total_cmp(&b.percent))
+}
+
+/// When the window of an account that is used up begins anew. Whatever is used up for longest has to
+/// come back.
 fn window(answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    windows(answer, now).filter(|window| window.percent <= 0.0).filter_map(|used| used.reset).max()
+}
+
+/// The windows of an account: `x-codex-*` of the ChatGPT Codex backend, which come with every answer,
+/// and `x-ratelimit-*` of OpenAI and others.
+fn windows(answer: &HeaderMap, now: SystemTime) -> impl Iterator<Item = Headroom> {
     let value = |name: &str| answer.get(name)?.to_str().ok().map(Value::from);
-    let number = |name: &str| value(name)?.as_str()?.trim().parse::<f64>().ok();
-    let codex = ["primary", "secondary"].into_iter().filter_map(|which| {
-        let is_used_up = number(&format!("x-codex-{which}-used-percent"))? >= 100.0;
+    let number = move |name: &str| value(name)?.as_str()?.trim().parse::<f64>().ok();
+    let codex = ["primary", "secondary"].into_iter().filter_map(move |which| {
+        let used = number(&format!("x-codex-{which}-used-percent"))?;
         let after = value(&format!("x-codex-{which}-reset-after-seconds"));
         let at = value(&format!("x-codex-{which}-reset-at"));
         let wait = after.as_ref().and_then(Wait::seconds);
         let wait = wait.or_else(|| at.as_ref().and_then(Wait::until));
-        wait.filter(|_| is_used_up)?.left(now)
+        Some(Headroom { percent: 100.0 - used, reset: wait.and_then(|wait| wait.left(now)) })
     });
-    let limits = ["-requests", "-tokens", ""].into_iter().filter_map(|which| {
-        let is_used_up = number(&format!("x-ratelimit-remaining{which}"))? <= 0.0;
-        let reset = value(&format!("x-ratelimit-reset{which}")).filter(|_| is_used_up)?;
-        // A small number counts seconds, a large one is a moment.
-        let is_moment = |number: f64| number > 1e8;
-        let text = reset.as_str()?.trim().parse::<f64>();
-        let wait =
-            if text.is_ok_and(is_moment) { Wait::until(&reset) } else { Wait::seconds(&reset) };
-        wait.or_else(|| Wait::until(&reset))?.left(now)
+    let limits = ["-requests", "-tokens", ""].into_iter().filter_map(move |which| {
+        let remaining = number(&format!("x-ratelimit-remaining{which}"))?;
+        let limit = number(&format!("x-ratelimit-limit{which}")).filter(|limit| *limit > 0.0);
+        let percent = match limit {
+            _ if remaining <= 0.0 => 0.0,
+            Some(limit) => 100.0 * remaining / limit,
+            // Of how much, it does not say.
+            None => return None,
+        };
+        let reset = value(&format!("x-ratelimit-reset{which}")).and_then(|reset| {
+            // A small number counts seconds, a large one is a moment.
+            let is_moment = |number: f64| number > 1e8;
+            let text = reset.as_str()?.trim().parse::<f64>();
+            let wait =
+                if text.is_ok_and(is_moment) { Wait::until(&reset) } else { Wait::seconds(&reset) };
+            wait.or_else(|| Wait::until(&reset))?.left(now)
+        });
+        Some(Headroom { percent, reset })
     });
-    // Whatever is used up for longest has to come back.
-    codex.chain(limits).max()
+    codex.chain(limits)
 }
 
 #[cfg(test)]
@@ -111,6 +139,14 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::try_from(value).unwrap());
         retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770))
+    }
+
+    fn parsed(written: &str) -> HeaderMap {
+        let lines = written.lines().map(|line| line.split_once(": ").unwrap());
+        let parse = |(name, value)| {
+            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
+        };
+        lines.map(parse).collect()
     }
 
     #[test]
@@ -148,14 +184,34 @@ mod tests {
                 Some(5),
             ),
         ] {
-            let mut headers = HeaderMap::new();
-            for line in written.lines() {
-                let (name, value) = line.split_once(": ").unwrap();
-                let name = HeaderName::try_from(name).unwrap();
-                headers.insert(name, HeaderValue::try_from(value).unwrap());
-            }
-            let found = super::wait(&headers, None, now);
+            let found = super::wait(&parsed(written), None, now);
             assert_eq!(found, expected.map(Duration::from_secs), "{written}");
+        }
+    }
+
+    #[test]
+    fn the_window_of_which_least_is_left_counts() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        for (written, expected) in [
+            (
+                "x-codex-primary-used-percent: 40\nx-codex-secondary-used-percent: 97\nx-codex-secondary-reset-at: 1790000090",
+                Some((3.0, Some(90))),
+            ),
+            (
+                "x-ratelimit-remaining-tokens: 500\nx-ratelimit-limit-tokens: 1000\nx-ratelimit-remaining-requests: 1\nx-ratelimit-limit-requests: 100\nx-ratelimit-reset-requests: 12s",
+                Some((1.0, Some(12))),
+            ),
+            ("x-ratelimit-remaining-tokens: 500", None),
+            ("x-ratelimit-remaining-tokens: 0", Some((0.0, None))),
+            ("", None),
+        ] {
+            let headers = parsed(written);
+            let found = headroom(&headers, now);
+            let expected = expected.map(|(percent, reset)| Headroom {
+                percent,
+                reset: reset.map(Duration::from_secs),
+            });
+            assert_eq!(found, expected, "{written}");
         }
     }
 

@@ -155,6 +155,8 @@ pub struct Bench {
     pub reset_max: Duration,
     /// Whether what is benched is tried when nothing else is left.
     pub try_soonest: bool,
+    /// With less than this left of its quota, an account comes last; 0: never.
+    pub headroom_percent: u32,
     /// How many are remembered.
     pub entries_max: usize,
 }

@@ -29,6 +29,7 @@ faults! {
     Incomplete = "incomplete", "a good answer, cut short by max_output_tokens";
     Reasoning = "reasoning", "a good answer that reasons first";
     Slow = "slow", "a good answer: response.created at once, the rest half a second later";
+    NearlyUsedUp = "nearly-used-up", "a good answer of an account that has 2 % of its quota left";
     Rotate = "rotate", "another failure each time: 401, failed, failed-quota, cut-before-output";
     Swap = "swap", "a good answer of the other kind: JSON for a stream, a stream for JSON";
     Mislabelled = "mislabelled", "a good answer with content type text/plain";

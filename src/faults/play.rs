@@ -28,6 +28,10 @@ pub enum Play {
 /// How long [`Fault::Slow`] takes.
 const SLOWNESS: Duration = Duration::from_millis(500);
 
+/// What the ChatGPT Codex backend says of an account with each answer.
+const USED_UP: [(&str, &str); 2] =
+    [("x-codex-primary-used-percent", "98"), ("x-codex-primary-reset-after-seconds", "600")];
+
 pub(super) const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Attention Required!</title></head><body>Sorry.</body></html>\n";
 
 /// Turns a fault into an answer of the backend called `name`.
@@ -38,6 +42,15 @@ pub fn play(fault: Fault, wants_stream: bool, name: &str, model: &str) -> Play {
         Fault::Slow => match play(Fault::Ok, wants_stream, name, model) {
             Play::Answer(head, script) => {
                 Play::Answer(head, script.pause(usize::from(wants_stream), SLOWNESS))
+            }
+            other => other,
+        },
+        Fault::NearlyUsedUp => match play(Fault::Ok, wants_stream, name, model) {
+            Play::Answer(mut head, script) => {
+                for (name, value) in USED_UP {
+                    head.headers_mut().insert(name, HeaderValue::from_static(value));
+                }
+                Play::Answer(head, script)
             }
             other => other,
         },

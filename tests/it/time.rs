@@ -96,3 +96,19 @@ async fn a_short_wait_that_the_only_target_asks_for_is_waited_for() {
     assert_eq!(rig.ask(false).await.status, 429);
     assert_eq!(rig.counts(), [1]);
 }
+
+#[tokio::test]
+async fn an_account_that_is_nearly_used_up_comes_last_where_that_is_wanted() {
+    for (percent, expected) in [(0, "primary"), (5, "secondary")] {
+        let keys = format!("bench.enabled = true\nbench.headroom_percent = {percent}\n");
+        let rig = Rig::with(&[Fault::NearlyUsedUp, Fault::Ok], &keys).await;
+        assert_eq!(rig.ask(true).await.header("x-sidestep-backend"), "primary");
+        assert_eq!(rig.ask(false).await.header("x-sidestep-backend"), expected);
+        rig.backends[1].play(Fault::S500);
+        assert_eq!(
+            rig.ask(false).await.header("x-sidestep-backend"),
+            "primary",
+            "rather than none"
+        );
+    }
+}

@@ -5,6 +5,7 @@
 //! over. When the time is over, one request at a time may try it; a success clears it, another failure
 //! benches it for longer. Bounded; no lock is held across an await.
 
+mod low;
 mod penalty;
 
 use std::collections::HashMap;
@@ -15,10 +16,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::credential::Credential;
+use super::headers::Headroom;
 use super::{Backend, Target};
 use crate::config::checked;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Class, Failure, Stage};
+use low::Low;
 use penalty::Penalty;
 pub use penalty::Scope;
 
@@ -49,6 +52,8 @@ struct Entry {
 pub enum Standing {
     /// It may be asked.
     Free,
+    /// It may be asked, and has little left of its quota.
+    Low,
     /// It may be asked by one request at a time.
     Due,
     /// It is on the bench until then; or somebody is trying it.
@@ -63,6 +68,7 @@ pub struct Bench {
     entries: Mutex<HashMap<Key, Entry>>,
     /// The number of entries, so that nobody waits for the lock while all is well.
     count: AtomicUsize,
+    low: Low,
 }
 
 /// The right to try what comes back from the bench; given back when it is dropped.
@@ -86,7 +92,8 @@ impl Drop for Probe {
 impl Bench {
     /// An empty bench.
     pub fn new(settings: checked::Bench, metrics: Metrics) -> Self {
-        Self { settings, metrics, entries: Mutex::default(), count: AtomicUsize::new(0) }
+        let (entries, count, low) = (Mutex::default(), AtomicUsize::new(0), Low::default());
+        Self { settings, metrics, entries, count, low }
     }
 
     /// A bench with what an older one holds of these backends. Requests that still use the old one do
@@ -94,13 +101,15 @@ impl Bench {
     #[must_use]
     pub fn continued(&self, settings: checked::Bench, backends: &[Arc<Backend>]) -> Self {
         let is_kept = |key: &Key| backends.iter().any(|backend| backend.name == key.backend);
+        let is_kept = |key: &Key| settings.enabled && is_kept(key);
+        let low = self.low.kept(is_kept);
         let mut entries = self.lock().clone();
-        entries.retain(|key, _| settings.enabled && is_kept(key));
+        entries.retain(|key, _| is_kept(key));
         for entry in entries.values_mut() {
             entry.is_probed = false;
         }
         let count = AtomicUsize::new(entries.len());
-        Self { settings, metrics: self.metrics.clone(), entries: Mutex::new(entries), count }
+        Self { settings, metrics: self.metrics.clone(), entries: Mutex::new(entries), count, low }
     }
 
     /// One like this on which nothing ever is.
@@ -117,6 +126,43 @@ impl Bench {
 
     /// What can be said of a target with a credential.
     pub fn standing(&self, target: &Target, credential: &Credential) -> Standing {
+        match self.benched(target, credential) {
+            Standing::Free if self.low.has(|| key_of(Scope::Account, target, credential)) => {
+                Standing::Low
+            }
+            standing => standing,
+        }
+    }
+
+    /// An account says how much of its quota is left: with too little, it comes last for a while.
+    /// `headroom` is not asked where nobody wants to know.
+    pub fn left(
+        &self,
+        target: &Target,
+        credential: &Credential,
+        headroom: impl FnOnce() -> Option<Headroom>,
+    ) {
+        let settings = &self.settings;
+        if !settings.enabled || settings.headroom_percent == 0 || credential.is_clients_own() {
+            return;
+        }
+        let Some(Headroom { percent, reset }) = headroom() else { return };
+        let key = || key_of(Scope::Account, target, credential);
+        if percent >= f64::from(settings.headroom_percent) {
+            self.low.remove(key);
+        } else if self.low.put(key(), reset, settings.entries_max) {
+            tracing::info!(
+                backend = &*target.backend.name,
+                model = &*target.model,
+                credential = &**credential.id(),
+                percent,
+                reset_seconds = reset.map(|reset| reset.as_secs()),
+                "little is left of this account's quota: it comes last"
+            );
+        }
+    }
+
+    fn benched(&self, target: &Target, credential: &Credential) -> Standing {
         if self.count.load(Ordering::Acquire) == 0 {
             return Standing::Free;
         }

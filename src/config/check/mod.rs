@@ -187,6 +187,9 @@ impl Check<'_> {
         if !matches!(bench.when_all.as_str(), "try" | "answer") {
             self.wrong("bench.when_all", quoted(&bench.when_all), "\"try\" or \"answer\"");
         }
+        if bench.headroom_percent > 100 {
+            self.wrong("bench.headroom_percent", bench.headroom_percent.to_string(), "0 to 100");
+        }
         if bench.failures == 0 {
             self.wrong("bench.failures", "0", "1 or more");
         }
@@ -200,6 +203,7 @@ impl Check<'_> {
             quota: bench.quota.0,
             model: bench.model.0,
             reset_max: bench.reset_max.0,
+            headroom_percent: bench.headroom_percent,
             try_soonest: bench.when_all == "try",
             entries_max: bench.entries_max,
         }

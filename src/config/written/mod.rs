@@ -208,6 +208,8 @@ pub struct Bench {
     pub reset_max: Span,
     /// `try` or `answer`.
     pub when_all: String,
+    /// With less than this left of its quota, an account comes last.
+    pub headroom_percent: u32,
     /// How many are remembered.
     pub entries_max: usize,
 }

@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 
 use super::tests::{POLICY, failure};
 use super::*;
+use crate::backend::headers::Headroom;
 use crate::backend::route::Plan;
 use crate::backend::testing::{config, plan, request};
 use crate::config::checked::{self, Retry};
@@ -297,4 +298,29 @@ async fn an_outage_is_not_amplified_by_retries() {
     }
     // A fifth of the requests, and two a second over the ten seconds that count as recent.
     assert!((20..=62).contains(&retries), "{retries} retries of 200 requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_little_left_comes_last_until_it_is_full_again() {
+    let settings = checked::Bench { headroom_percent: 5, ..config().bench };
+    let chain = Chain::with(settings, POLICY);
+    let left = |percent| {
+        let target = &chain.plan.targets[0];
+        let credential = &target.backend.credentials.all()[0];
+        let reset = Some(seconds(60));
+        chain.bench.left(target, credential, || Some(Headroom { percent, reset }));
+    };
+    left(5.0);
+    assert_eq!(chain.ask().await, "a");
+    left(4.9);
+    assert_eq!(chain.ask().await, "b");
+    chain.set("b", wants(Class::Quota, Action::Next, None));
+    chain.set("c", wants(Class::Quota, Action::Next, None));
+    assert_eq!(chain.ask().await, "bca", "before what is on the bench");
+    assert_eq!(chain.ask().await, "a");
+    chain.heal("b");
+    advance(seconds(61)).await;
+    left(4.0);
+    left(50.0);
+    assert_eq!(chain.ask().await, "a", "it has enough again");
 }

@@ -249,8 +249,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The first target, with the first of its credentials, that is not on the bench and not full. Else
-/// one that is full; else what comes back from the bench soonest, if that is wanted.
+/// The first target, with the first of its credentials, that is not on the bench, not full and not
+/// nearly used up. Else one that is nearly used up, else one that is full; else what comes back from the bench soonest, if that is wanted.
 fn select(
     bench: &Arc<Bench>,
     targets: &[Target],
@@ -258,6 +258,7 @@ fn select(
     rejected: &[Arc<Credential>],
     is_eligible: impl Fn(&Target) -> bool,
 ) -> Option<Candidate> {
+    let mut low: Option<(usize, &Arc<Credential>)> = None;
     let mut full: Option<(usize, &Arc<Credential>)> = None;
     let mut soonest: Option<(Instant, usize, &Arc<Credential>)> = None;
     for (index, (target, place)) in targets.iter().zip(places).enumerate() {
@@ -278,6 +279,10 @@ fn select(
             }
             let until = match standing {
                 Standing::Free => return Some(candidate(None)),
+                Standing::Low => {
+                    low = low.or(Some((index, credential)));
+                    continue;
+                }
                 Standing::Due => match bench.probe(target, credential) {
                     Some(probe) => return Some(candidate(Some(probe))),
                     None => Instant::now(),
@@ -291,7 +296,8 @@ fn select(
     }
     // A turn in the queue of what is well, before what is not.
     let benched = soonest.filter(|_| bench.tries_soonest());
-    let (index, credential) = full.or(benched.map(|(_, index, credential)| (index, credential)))?;
+    let well = low.or(full);
+    let (index, credential) = well.or(benched.map(|(_, index, credential)| (index, credential)))?;
     Some(Candidate { index, credential: credential.clone(), probe: None })
 }
 

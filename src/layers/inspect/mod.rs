@@ -122,7 +122,11 @@ where
         attempt.original.opening.begins_anew();
         let answer = self.inner.call(attempt);
         Box::pin(async move {
-            Ok(match answer.await {
+            let answer = answer.await;
+            if let Ok(response) = &answer {
+                inspection.left(response.headers());
+            }
+            Ok(match answer {
                 Ok(response) => match detection {
                     Detection::Enforce => inspection.inspect(response).await,
                     Detection::Shadow => Answer::Relay(inspection.shadow(response)),
@@ -239,6 +243,12 @@ impl Inspection {
         {
             affinity.gave(&id, &self.target);
         }
+    }
+
+    /// What an answer says of its account's quota.
+    fn left(&self, answer: &http::HeaderMap) {
+        let headroom = || headers::headroom(answer, SystemTime::now());
+        self.settings.bench.left(&self.target, &self.credential, headroom);
     }
 
     /// A stream has begun, and shows nothing yet.
