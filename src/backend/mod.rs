@@ -9,6 +9,8 @@ pub mod headers;
 pub mod route;
 pub mod transport;
 
+mod durable;
+
 #[cfg(test)]
 pub(crate) mod testing;
 

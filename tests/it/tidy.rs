@@ -121,7 +121,7 @@ fn crates_stay_in_their_rooms() {
             ],
         ),
         ("std::env", &["main.rs", "config/"]),
-        ("std::fs", &["config/", "backend/credential/"]),
+        ("std::fs", &["config/", "backend/bench/file", "backend/credential/", "backend/durable"]),
     ];
     for source in sources().iter().filter(|source| !source.is_test()) {
         for (name, homes) in homes {

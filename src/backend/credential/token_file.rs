@@ -5,25 +5,23 @@
 //! file still holds the spent one: the next exchange is refused and a new login is needed. The
 //! window is a write and a sync long. At every other moment the file holds one whole set of tokens.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::durable::{self, FILE_MODE};
 use super::error::CredentialError;
 use super::file::read_secret;
 use super::jwt::since_1970;
 use crate::config::Secret;
 use crate::verdict::CredentialFault;
 
-/// Only its owner may read and write it.
-const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o700;
 /// The pause between two looks at a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -136,29 +134,7 @@ impl TokenFile {
     /// When the folder cannot be written to or the disk is full; the file is as it was then.
     pub fn write(&self, tokens: &Tokens, _: &Locked) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec_pretty(&tokens.exposed())?);
-        let new = self.beside("new");
-        // Left behind by a crash, perhaps, and of another mode.
-        if let Err(error) = std::fs::remove_file(&new)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let written = self.write_new(&new, &text);
-        if written.is_err() {
-            let _ = std::fs::remove_file(&new);
-        }
-        written
-    }
-
-    fn write_new(&self, new: &Path, text: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        // A link, as Kubernetes and home-folder tools make them, stays one.
-        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        std::fs::rename(new, &path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        durable::replace(&self.path, &text)
     }
 
     /// Makes the folder, if there is none.
@@ -167,10 +143,7 @@ impl TokenFile {
     ///
     /// When that is not allowed.
     pub fn create_folder(&self) -> io::Result<()> {
-        match self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            Some(folder) => DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder),
-            None => Ok(()),
-        }
+        durable::create_folder(&self.path)
     }
 
     /// Waits until no other process holds the lock, `timeout` at most.
@@ -198,7 +171,7 @@ impl TokenFile {
     ///
     /// When the folder cannot be written to.
     pub fn try_lock(&self) -> Result<Option<Locked>, CredentialError> {
-        let path = self.beside("lock");
+        let path = durable::beside(&self.path, "lock");
         let problem = |error: io::Error| {
             let what = format!("it cannot be locked by {}: {error}", path.display());
             self.problem(CredentialFault::Unavailable, &what)
@@ -216,12 +189,5 @@ impl TokenFile {
 
     pub(super) fn problem(&self, fault: CredentialFault, what: &str) -> CredentialError {
         CredentialError::new(fault, format!("file {}: {what}", self.path.display()))
-    }
-
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".");
-        path.push(ending);
-        path.into()
     }
 }
