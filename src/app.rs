@@ -1,7 +1,8 @@
 //! The pipeline: both stacks on one screen, each layer with the reason for its place.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,12 +21,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::api::error::{ApiError, in_event};
 use crate::api::{Api, BackendStack, Live, admin, models, responses};
 use crate::backend::affinity::Affinity;
-use crate::backend::bench::Bench;
-use crate::backend::route::Routes;
+use crate::backend::bench::{Bench, BenchFile};
 use crate::backend::transport::{ClientError, Transport};
-use crate::backend::{Backends, Previous};
-use crate::config::checked::{self, Limits};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::config::checked::Limits;
 use crate::layers::announce::{self, AnnounceLayer};
 use crate::layers::authenticate::AuthenticateLayer;
 use crate::layers::concurrency::ConcurrencyLayer;
@@ -35,8 +34,12 @@ use crate::layers::in_flight::InFlightLayer;
 use crate::layers::inspect::{InspectLayer, Settings};
 use crate::layers::observe_attempt::ObserveAttemptLayer;
 use crate::layers::observe_request::ObserveRequestLayer;
+use crate::reload::{self, Reloader};
 use crate::server::{self, Drained, ServerLimits};
 use crate::telemetry::metrics::Metrics;
+
+/// How often `bench.file` is written, at most.
+const BENCH_FILE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the application cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +58,9 @@ pub struct App {
     router: Router,
     limits: ServerLimits,
     is_draining: Arc<AtomicBool>,
+    live: Arc<ArcSwap<Live>>,
     reloader: Reloader,
+    bench_file: Option<Arc<Mutex<BenchFile>>>,
 }
 
 impl App {
@@ -67,10 +72,16 @@ impl App {
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         let Config { server, limits, .. } = config;
-        let live = Arc::new(ArcSwap::from_pointee(live(config, None, &metrics)?));
-        let reloader = Reloader { live: live.clone(), metrics: metrics.clone() };
+        let bench_file = config.bench_file.clone().map(BenchFile::new);
+        let live = reload::live(config, None, &metrics)?;
+        let bench_file = bench_file.map(|mut file| {
+            file.restore(&live.bench, |name| live.backends.get(name).is_some());
+            Arc::new(Mutex::new(file))
+        });
+        let live = Arc::new(ArcSwap::from_pointee(live));
+        let reloader = Reloader::new(live.clone(), metrics.clone());
         let is_draining = Arc::new(AtomicBool::new(false));
-        let api = Api { live, metrics, is_draining: is_draining.clone() };
+        let api = Api { live: live.clone(), metrics, is_draining: is_draining.clone() };
         let router = client_stack(api, limits);
         let limits = ServerLimits {
             connections_max: server.connections_max,
@@ -79,7 +90,7 @@ impl App {
             buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
-        Ok(Self { router, limits, is_draining, reloader })
+        Ok(Self { router, limits, is_draining, live, reloader, bench_file })
     }
 
     /// Puts another configuration in the place of the one that is served.
@@ -92,87 +103,33 @@ impl App {
         let router = self.router.map_request(|request: Request<Incoming>| request.map(Body::new));
         let on_drain = || self.is_draining.store(true, Ordering::Relaxed);
         let make = |_: &TcpStream| router.clone();
-        let drained = server::serve(listener, self.limits, make, shutdown, on_drain).await;
-        self.reloader.live.load().backends.settle().await;
+        let (live, bench_file) = (&self.live, self.bench_file.as_ref());
+        let drained = tokio::select! {
+            drained = server::serve(listener, self.limits, make, shutdown, on_drain) => drained,
+            never = keep_bench(live, bench_file) => match never {},
+        };
+        live.load().backends.settle().await;
+        save_bench(live, bench_file).await;
         drained
     }
 }
 
-/// Puts another configuration in the place of the one that is served.
-#[derive(Clone, Debug)]
-pub struct Reloader {
-    live: Arc<ArcSwap<Live>>,
-    metrics: Metrics,
-}
-
-impl Reloader {
-    /// Serves new requests by this configuration, all of it or, if anything is wrong, nothing. Running
-    /// requests finish on the old one. What happened is logged and counted.
-    pub fn reload(&self, loaded: Result<Config, ConfigError>) {
-        let outcome = loaded.map_err(|error| error.to_string()).and_then(|config| {
-            let old = self.live.load();
-            live(config, Some(&old), &self.metrics).map_err(|error| error.to_string())
-        });
-        self.metrics.config_reload(outcome.is_ok());
-        match outcome {
-            Ok(new) => {
-                let old = self.live.swap(Arc::new(new));
-                self.metrics.forget_states();
-                let new = self.live.load();
-                warn_of_restart(&old.config, &new.config);
-                let kept = new.backends.all().filter(|backend| old.backends.has(backend));
-                tracing::info!(
-                    backends = new.backends.all().count(),
-                    unchanged = kept.count(),
-                    routes = new.routes.all().len(),
-                    "the configuration has been loaded again"
-                );
-            }
-            Err(problem) => {
-                tracing::error!(problem, "the new configuration is refused, the old one stays");
-            }
-        }
+/// Writes the bench down when it has changed, for ever.
+async fn keep_bench(live: &ArcSwap<Live>, file: Option<&Arc<Mutex<BenchFile>>>) -> Infallible {
+    loop {
+        tokio::time::sleep(BENCH_FILE_INTERVAL).await;
+        save_bench(live, file).await;
     }
 }
 
-/// Says which changes come too late.
-fn warn_of_restart(old: &Config, new: &Config) {
-    let server = |config: &Config| {
-        // These two are read anew.
-        let (body_timeout, reload_interval) = (Duration::ZERO, None);
-        checked::Server { body_timeout, reload_interval, ..config.server }
-    };
-    let in_flight = |config: &Config| {
-        let limits = &config.limits;
-        (limits.in_flight_max, limits.queue_max, limits.queue_timeout)
-    };
-    for (part, has_changed) in [
-        ("[server]", server(old) != server(new)),
-        ("[log]", old.log != new.log),
-        ("limits.in_flight_max, limits.queue_*", in_flight(old) != in_flight(new)),
-    ] {
-        if has_changed {
-            tracing::warn!(part, "this change takes effect at the next start");
-        }
+async fn save_bench(live: &ArcSwap<Live>, file: Option<&Arc<Mutex<BenchFile>>>) {
+    let Some(file) = file.cloned() else { return };
+    let bench = live.load().bench.clone();
+    // A disk may take its time; nobody else has to wait for it.
+    let save = move || file.lock().unwrap_or_else(PoisonError::into_inner).save(&bench);
+    if let Err(error) = tokio::task::spawn_blocking(save).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "bench.file was not written");
     }
-}
-
-/// Makes of a configuration what requests need; what an older one has just the same is taken over.
-fn live(config: Config, old: Option<&Live>, metrics: &Metrics) -> Result<Live, ClientError> {
-    let previous = old.map(|old| Previous { config: &old.config, backends: &old.backends });
-    let backends = Backends::new(&config, previous, metrics)?;
-    let (affinity, bench) = match old {
-        Some(old) => {
-            let same = backends.all().filter(|backend| old.backends.has(backend));
-            let same: Vec<_> = same.cloned().collect();
-            (old.affinity.continued(config.affinity), old.bench.continued(config.bench, &same))
-        }
-        None => (Affinity::new(config.affinity), Bench::new(config.bench, metrics.clone())),
-    };
-    let (affinity, bench) = (Arc::new(affinity), Arc::new(bench));
-    let routes = Routes::new(&config, &backends);
-    let stack = backend_stack(&config, &bench, &affinity, metrics);
-    Ok(Live { config, routes, backends, affinity, bench, stack })
 }
 
 /// What a client's request goes through.
@@ -204,7 +161,7 @@ fn client_stack(api: Api, limits: Limits) -> Router {
 }
 
 /// What each attempt goes through.
-fn backend_stack(
+pub(crate) fn backend_stack(
     config: &Config,
     bench: &Arc<Bench>,
     affinity: &Arc<Affinity>,

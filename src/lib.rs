@@ -11,6 +11,7 @@
 //! - [`wire`]: bytes and types of the Responses protocol.
 //! - [`config`]: load, as written, as used.
 //! - [`telemetry`]: logs, metrics, the record of each request.
+//! - [`reload`]: another configuration in the place of the one that is served.
 //! - [`server`]: listen, serve, drain.
 //! - [`faults`]: the built-in fault backend that the demo and the tests use.
 //! - [`cli`]: the commands.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod faults;
 pub mod layers;
+pub mod reload;
 pub mod server;
 pub mod telemetry;
 pub mod verdict;

@@ -8,9 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::CommandError;
-use crate::app::{App, Reloader};
+use crate::app::App;
 use crate::config::checked::Server;
 use crate::config::{Config, Watch};
+use crate::reload::Reloader;
 use crate::server::Drained;
 use crate::telemetry::logs;
 

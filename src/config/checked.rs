@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -26,6 +27,8 @@ pub struct Config {
     pub retry: Retry,
     /// What is kept out of use, and for how long.
     pub bench: Bench,
+    /// Where that is kept over a restart.
+    pub bench_file: Option<PathBuf>,
     /// Where conversations stay.
     pub affinity: Affinity,
     /// What clients are told about waiting.

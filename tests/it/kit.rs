@@ -8,10 +8,11 @@ use std::sync::Once;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use sidestep::app::{App, Reloader};
+use sidestep::app::App;
 use sidestep::config::{Config, Sources, load};
 use sidestep::faults::FaultBackend;
 use sidestep::faults::catalogue::Fault;
+use sidestep::reload::Reloader;
 use sidestep::server::Drained;
 use sidestep::wire::sse::{EventFields, EventSplitter};
 use tokio::net::TcpListener;

@@ -6,7 +6,7 @@ use sidestep::faults::catalogue::Fault;
 use tokio::time::Instant;
 
 use crate::credentials::{Chain, OK, attempts};
-use crate::kit::{Rig, client, read, request};
+use crate::kit::{Rig, client, configure, read, request};
 
 #[tokio::test]
 async fn one_deadline_covers_every_attempt() {
@@ -111,4 +111,22 @@ async fn an_account_that_is_nearly_used_up_comes_last_where_that_is_wanted() {
             "rather than none"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_on_the_bench_stays_there_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.json");
+    let keys = format!("bench.enabled = true\nbench.file = \"{}\"\n", file.display());
+    let mut first = Rig::with(&[Fault::S429Quota, Fault::S401], &keys).await;
+    first.ask(false).await;
+    let (toml, backends) = (first.toml.clone(), std::mem::take(&mut first.backends));
+    first.stop();
+    first.ended().await;
+    crate::kit::must_hold_no_secret(&std::fs::read_to_string(&file).unwrap());
+
+    backends.iter().for_each(|backend| backend.play(Fault::Ok));
+    let second = Rig::start(configure(&toml), backends).await;
+    assert_eq!(second.ask(false).await.header("x-sidestep-backend"), "secondary");
+    assert_eq!(second.counts(), [1, 2], "a key that was rejected may have been mended");
 }

@@ -5,6 +5,7 @@
 //! over. When the time is over, one request at a time may try it; a success clears it, another failure
 //! benches it for longer. Bounded; no lock is held across an await.
 
+mod file;
 mod low;
 mod penalty;
 
@@ -21,6 +22,7 @@ use super::{Backend, Target};
 use crate::config::checked;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Class, Failure, Stage};
+pub use file::BenchFile;
 use low::Low;
 use penalty::Penalty;
 pub use penalty::Scope;
@@ -290,6 +292,25 @@ impl Bench {
             }
         }
         self.count.store(entries.len(), Ordering::Release);
+    }
+
+    /// Shows every entry.
+    fn each(&self, mut show: impl FnMut(&Key, &Entry)) {
+        self.lock().iter().for_each(|(key, entry)| show(key, entry));
+    }
+
+    /// Takes entries from elsewhere, none for longer than any reset counts; how many.
+    fn restore(&self, restored: impl Iterator<Item = (Key, Entry)>) -> usize {
+        let Self { settings, .. } = self;
+        let longest = Instant::now() + settings.reset_max;
+        let restored = restored.take(if settings.enabled { settings.entries_max } else { 0 });
+        let mut entries = self.lock();
+        entries.extend(restored.map(|(key, entry)| {
+            let until = entry.until.map(|until| until.min(longest));
+            (key, Entry { until, ..entry })
+        }));
+        self.count.store(entries.len(), Ordering::Release);
+        entries.len()
     }
 
     /// How many of a backend's are on the bench now, by scope.

@@ -265,7 +265,7 @@ impl Check<'_> {
     }
 
     /// A path as it is used: `~/` is the user's home, as in a shell.
-    fn path(&self, written: &Path) -> PathBuf {
+    pub(super) fn path(&self, written: &Path) -> PathBuf {
         match (written.strip_prefix("~"), self.environment.get("HOME")) {
             (Ok(rest), Some(home)) => Path::new(home).join(rest),
             _ => written.to_owned(),

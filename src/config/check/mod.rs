@@ -50,6 +50,9 @@ pub(super) fn check(
         stream: check.stream(&written.stream),
         retry: check.retry(&written.retry),
         bench: check.bench(&written.bench),
+        bench_file: Some(&written.bench.file)
+            .filter(|file| !file.as_os_str().is_empty())
+            .map(|file| check.path(file)),
         affinity: check.affinity(&written.affinity),
         retry_after: checked::RetryAfter {
             default: written.retry_after.default.0.min(written.retry_after.max.0),

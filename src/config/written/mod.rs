@@ -7,6 +7,7 @@ mod auth;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -210,6 +211,8 @@ pub struct Bench {
     pub when_all: String,
     /// With less than this left of its quota, an account comes last.
     pub headroom_percent: u32,
+    /// Where what is on the bench is kept over a restart; empty: nowhere.
+    pub file: PathBuf,
     /// How many are remembered.
     pub entries_max: usize,
 }
