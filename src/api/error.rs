@@ -42,17 +42,24 @@ pub enum ApiError {
         found: String,
     },
     /// The body is too large.
-    #[error("the request body is larger than {bytes_max} bytes (limits.request_bytes_max)")]
+    #[error(
+        "the request body is larger than {bytes_max} bytes, encoded or decoded (limits.request_bytes_max)"
+    )]
     TooLarge {
         /// The limit.
         bytes_max: usize,
     },
     /// The body is encoded in a way that cannot be read.
-    #[error("the request body's content-encoding {encoding:?} is not supported; send it as it is")]
+    #[error(
+        "the request body's content-encoding {encoding:?} is not supported; one of these is: gzip, deflate, br, zstd"
+    )]
     Encoding {
         /// What the header says.
         encoding: String,
     },
+    /// The body is not encoded as it says.
+    #[error("the request body is not encoded as its content-encoding says")]
+    Undecodable,
     /// The body did not arrive in time.
     #[error("the request body did not arrive within {timeout:?} (server.body_timeout)")]
     Slow {
@@ -138,7 +145,7 @@ impl ApiError {
             Self::Encoding { .. } => {
                 invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_encoding"), None)
             }
-            Self::Unreadable => invalid(StatusCode::BAD_REQUEST, None, None),
+            Self::Unreadable | Self::Undecodable => invalid(StatusCode::BAD_REQUEST, None, None),
             Self::Slow { .. } => {
                 invalid(StatusCode::REQUEST_TIMEOUT, Some("request_body_timeout"), None)
             }

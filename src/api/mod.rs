@@ -5,6 +5,8 @@ pub mod error;
 pub mod models;
 pub mod responses;
 
+mod encoding;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

@@ -8,13 +8,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, RETRY_AFTER, UPGRADE};
+use http::header::{RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tower::ServiceExt as _;
 
 use super::error::{ApiError, capped};
-use super::{Api, Live};
+use super::{Api, Live, encoding};
 use crate::backend::affinity::Conversation;
 use crate::backend::attempt::{Opening, Original, Planned};
 use crate::backend::headers::retry_after;
@@ -49,8 +48,7 @@ pub async fn other(headers: HeaderMap) -> ApiError {
 
 async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    refuse_encoding(&parts.headers)?;
-    let read = read(body, live.config.limits.request_bytes_max);
+    let read = encoding::read(&parts.headers, body, live.config.limits.request_bytes_max);
     let body = tokio::time::timeout(live.config.server.body_timeout, read)
         .await
         .map_err(|_| ApiError::Slow { timeout: live.config.server.body_timeout })??;
@@ -122,24 +120,6 @@ fn overridden(
         Some(other) => return Err(ApiError::FailoverHeader { found: other.to_owned() }),
     }
     Ok(plan)
-}
-
-fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            Err(ApiError::Encoding { encoding })
-        }
-        _ => Ok(()),
-    }
-}
-
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { bytes_max }),
-        Err(_) => Err(ApiError::Unreadable),
-    }
 }
 
 fn unknown_model(live: &Live, envelope: &Envelope) -> ApiError {

@@ -1,10 +1,11 @@
 //! The endpoints and what is said to bad requests.
 
+use async_compression::tokio::bufread::ZstdEncoder;
 use serde_json::json;
 use sidestep::faults::catalogue::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::kit::{Rig, client, configure, read};
+use crate::kit::{Rig, client, configure, read, request};
 
 #[tokio::test]
 async fn bad_requests_name_the_field_and_reach_no_backend() {
@@ -66,11 +67,24 @@ async fn a_body_beyond_the_limit_is_refused() {
 #[tokio::test]
 async fn an_encoding_that_cannot_be_read_is_named() {
     let rig = Rig::new(&[Fault::Ok]).await;
-    let request = client().post(rig.url("/v1/responses")).header("content-encoding", "br");
+    let request = client().post(rig.url("/v1/responses")).header("content-encoding", "compress");
     let reply = read(request.body("x")).await;
     assert_eq!(reply.status, 415);
-    assert!(reply.text().contains("\\\"br\\\""), "{}", reply.text());
+    assert!(reply.text().contains("\\\"compress\\\""), "{}", reply.text());
     assert_eq!(rig.counts(), [0]);
+}
+
+#[tokio::test]
+async fn an_encoded_body_reaches_the_backend_as_it_was() {
+    let rig = Rig::new(&[Fault::Ok]).await;
+    let plain = request("m", false).to_string();
+    let mut encoded = Vec::new();
+    ZstdEncoder::new(plain.as_bytes()).read_to_end(&mut encoded).await.unwrap();
+    let request = client().post(rig.url("/v1/responses")).header("content-encoding", "zstd");
+    assert_eq!(read(request.body(encoded)).await.status, 200);
+    let received = rig.backends[0].received().remove(0);
+    assert_eq!(received.body, plain);
+    assert_eq!(received.headers.get("content-encoding"), None);
 }
 
 #[tokio::test]
