@@ -174,6 +174,7 @@ pub(crate) fn backend_stack(
         stream: config.stream,
         bench: bench.clone(),
         affinity: affinity.clone(),
+        mark_reasoning: config.mark_reasoning,
         metrics: metrics.clone(),
     };
     let rules = Arc::new(config.rules.clone());

@@ -19,6 +19,7 @@ use crate::backend::attempt::{Opening, Original, Planned};
 use crate::backend::headers::retry_after;
 use crate::backend::route::Plan;
 use crate::telemetry::record::Record;
+use crate::wire::blob::issuers;
 use crate::wire::request::{Envelope, EnvelopeError};
 
 /// `POST /v1/responses`.
@@ -64,7 +65,9 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let headers = parts.headers;
     let is_announced = live.config.stream.announce_after.is_some();
     let opening = if is_announced { Opening::watched() } else { Opening::default() };
-    let original = Original { envelope, body, headers, record, conversation, opening, deadline };
+    let issuers = issuers(&body);
+    let original =
+        Original { envelope, body, headers, record, issuers, conversation, opening, deadline };
     let original = Arc::new(original);
     let limits = live.config.retry_after;
     match live.stack.clone().oneshot(Planned { original, plan }).await {

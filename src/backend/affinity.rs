@@ -258,6 +258,7 @@ mod tests {
             stage: crate::verdict::Stage::BeforeCommit,
             action: crate::verdict::Action::Next,
             detail: String::new(),
+            repair: None,
             retry_after: None,
         };
         setup.bench.failed(head, &head.backend.credentials.all()[0], &failure);

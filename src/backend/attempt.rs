@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use memchr::memmem;
 use tokio::time::Instant;
 
 use super::affinity::Conversation;
 use super::credential::Lease;
+use super::fit::{Fitted, body_for};
 use super::route::Plan;
 use super::{Target, headers};
 use crate::telemetry::record::Record;
 use crate::verdict::TimeLimit;
+use crate::wire::blob::Issuer;
 use crate::wire::request::Envelope;
 
 /// What the client sent, kept once and never changed.
@@ -27,12 +30,22 @@ pub struct Original {
     pub headers: HeaderMap,
     /// What happens to this request is written down here.
     pub record: Record,
+    /// Who has issued encrypted content in it.
+    pub issuers: Vec<Issuer>,
     /// The conversation that it belongs to.
     pub conversation: Conversation,
     /// What a stream has shown before its output.
     pub opening: Opening,
     /// When its answer has to be there, or the first output of a stream.
     pub deadline: Instant,
+}
+
+impl Original {
+    /// Whether its history may hold what another backend has issued: encrypted content, ids of items.
+    pub fn may_hold_foreign(&self) -> bool {
+        let has = |name: &[u8]| memmem::find(&self.body, name).is_some();
+        has(b"\"encrypted_content\"") || has(b"\"id\"")
+    }
 }
 
 /// What the attempt that is under way has shown of a stream while its output is awaited, for those who
@@ -102,6 +115,8 @@ pub struct Attempt {
     pub started: Instant,
     /// Whether no other target is left, so that leaving this one for slowness would help nobody.
     pub is_last: bool,
+    /// Who issues what comes of it.
+    pub issuer: Issuer,
     /// The headers to send. The credential is added by the authenticate layer.
     pub headers: HeaderMap,
     /// The body to send.
@@ -109,16 +124,26 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Binds a request to a target and a credential.
-    pub fn bind(original: &Arc<Original>, target: &Target, lease: &Lease, is_last: bool) -> Self {
-        let headers = headers::for_backend(original, &target.backend);
-        let body = original.envelope.with_model(&original.body, &target.model);
+    /// Binds a request to a target and a credential; `is_stripped` leaves out of its history whatever
+    /// another backend may have issued.
+    pub fn bind(
+        original: &Arc<Original>,
+        target: &Target,
+        lease: &Lease,
+        is_last: bool,
+        is_stripped: bool,
+    ) -> Self {
+        let issuer = target.backend.issuer(lease.credential());
+        let headers = headers::for_backend(original, &target.backend, issuer);
+        let Fitted { body, repaired } = body_for(original, target, issuer, is_stripped);
+        original.record.repaired(repaired);
         Self {
             original: original.clone(),
             target: target.clone(),
             lease: lease.clone(),
             started: Instant::now(),
             is_last,
+            issuer,
             headers,
             body,
         }

@@ -9,28 +9,45 @@ use serde_json::Value;
 
 use super::Backend;
 use super::attempt::Original;
+use crate::wire::blob::Issuer;
 use crate::wire::error_object::ErrorObject;
 use crate::wire::wait::Wait;
 
-/// Headers of a client that a backend may see.
+/// Headers of a client that every backend may see; its profile says what else.
 const TO_BACKEND: &[&str] = &[
     "user-agent", "openai-beta", "originator", "session-id", "session_id", "thread-id",
     "x-client-request-id",
 ];
 
 /// Headers of a backend that a client may see. Not among them: `openai-model`, which makes Codex
-/// accuse its user when it differs from what was asked (openai/codex#12003); rate limits of
-/// accounts that are not the client's; request ids, because `x-request-id` is ours.
+/// accuse its user when it differs from what was asked (openai/codex#12003); `x-models-etag`, which
+/// sends it to fetch a catalogue; rate limits of accounts that are not the client's; request ids,
+/// because `x-request-id` is ours.
 const TO_CLIENT: &[&str] = &[
     "content-type", "cache-control", "openai-processing-ms", "openai-version", "retry-after",
     "x-reasoning-included",
 ];
 
+/// What an account has left: for the client only if it is its own.
+const OF_ACCOUNT: [&str; 2] = ["x-codex-", "x-ratelimit-"];
+
+/// What Codex sends back with each further request of a turn. It means something only to its issuer.
+const TURN_STATE: HeaderName = HeaderName::from_static("x-codex-turn-state");
+
+/// The name under which a client finds a backend's own id of its request.
+const BACKEND_REQUEST_ID: HeaderName = HeaderName::from_static("x-sidestep-backend-request-id");
+
 /// The headers of a request to `backend`, without its credential.
-pub fn for_backend(original: &Original, backend: &Backend) -> HeaderMap {
+pub fn for_backend(original: &Original, backend: &Backend, reader: Issuer) -> HeaderMap {
     let mut headers = pick(&original.headers, TO_BACKEND);
+    headers.extend(pick(&original.headers, backend.profile.headers));
+    let state = original.headers.get(TURN_STATE).and_then(|state| reader.own(state.to_str().ok()?));
+    if let Some(state) = state.and_then(|state| HeaderValue::try_from(state).ok()) {
+        headers.insert(TURN_STATE, state);
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if original.envelope.stream { "text/event-stream" } else { "application/json" };
+    let is_stream = original.envelope.stream || backend.profile.only_streams;
+    let accept = if is_stream { "text/event-stream" } else { "application/json" };
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     for (name, value) in &backend.headers {
         headers.insert(name, value.clone());
@@ -38,9 +55,27 @@ pub fn for_backend(original: &Original, backend: &Backend) -> HeaderMap {
     headers
 }
 
-/// The headers of a backend's answer that go on to the client.
-pub fn for_client(answer: &HeaderMap) -> HeaderMap {
-    pick(answer, TO_CLIENT)
+/// The headers of an answer of `issuer` that go on to the client; `is_own` if the account is the
+/// client's.
+pub fn for_client(answer: &HeaderMap, issuer: Issuer, is_own: bool) -> HeaderMap {
+    let mut headers = pick(answer, TO_CLIENT);
+    let state = answer.get(TURN_STATE).and_then(|state| state.to_str().ok());
+    if let Some(state) = state.and_then(|state| HeaderValue::try_from(issuer.mark(state)).ok()) {
+        headers.insert(TURN_STATE, state);
+    }
+    let ids = ["x-request-id", "request-id", "apim-request-id"];
+    if let Some(id) = ids.iter().find_map(|name| answer.get(*name)) {
+        headers.insert(BACKEND_REQUEST_ID, id.clone());
+    }
+    if is_own {
+        let is_of_account = |name: &HeaderName| {
+            OF_ACCOUNT.iter().any(|family| name.as_str().starts_with(family)) && name != TURN_STATE
+        };
+        for (name, value) in answer.iter().filter(|(name, _)| is_of_account(name)) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
 }
 
 fn pick(from: &HeaderMap, allowed: &'static [&'static str]) -> HeaderMap {

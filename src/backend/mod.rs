@@ -5,7 +5,10 @@ pub mod answer;
 pub mod attempt;
 pub mod bench;
 pub mod credential;
+pub mod fit;
 pub mod headers;
+pub mod profile;
+pub mod refused;
 pub mod route;
 pub mod transport;
 
@@ -28,7 +31,10 @@ use crate::config::Config;
 use crate::config::auth::Auth;
 use crate::config::checked::{self, Detection, Retry, Timeouts};
 use crate::telemetry::metrics::Metrics;
+use crate::wire::blob::Issuer;
 use credential::{Credential, Pool};
+use profile::Profile;
+use refused::Refused;
 use transport::{Client, ClientError};
 
 /// One upstream service: where it is, how it knows us, what its limits are.
@@ -44,8 +50,14 @@ pub struct Backend {
     pub headers: HeaderMap,
     /// Its time limits.
     pub timeouts: Timeouts,
+    /// What it may see and what it can take.
+    pub profile: &'static Profile,
     /// What failures in its answers lead to.
     pub detection: Detection,
+    /// What its targets have refused.
+    pub refused: Refused,
+    /// Who issues what comes from it: one for each credential.
+    issuers: Vec<Issuer>,
     /// Its connections. No other backend's requests go over them.
     pub client: Client,
     /// Its places, if they are limited.
@@ -190,19 +202,31 @@ impl Backend {
         /// How far back requests count. `TpsBudget` takes 1 to 60 s.
         const RECENT: Duration = Duration::from_secs(10);
         let share = f32::from(u16::try_from(retry.budget_percent).unwrap_or(100)) / 100.0;
+        let origin = config.url.origin().ascii_serialization();
+        let issuer = |one: &Arc<Credential>| Issuer::new(&format!("{origin} {}", one.id()));
         Ok(Self {
             name,
             url: config.url.clone(),
+            issuers: credentials.all().iter().map(issuer).collect(),
             credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
+            profile: Profile::of(config.profile),
             detection: config.detection,
+            refused: Refused::default(),
             slots: config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
             retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
             client: Client::new(&config.url, config.timeouts.connect)?,
             context_window: config.context_window,
             model_context_windows: config.model_context_windows.clone(),
         })
+    }
+
+    /// Who issues what comes from it with a credential.
+    pub fn issuer(&self, credential: &Arc<Credential>) -> Issuer {
+        let mut pairs = self.credentials.all().iter().zip(&self.issuers);
+        let own = pairs.find(|(one, _)| Arc::ptr_eq(one, credential)).map(|(_, issuer)| *issuer);
+        own.unwrap_or_else(|| Issuer::new(&self.name))
     }
 
     /// Whether all of its places are taken.

@@ -15,6 +15,7 @@ use super::route::{Plan, Routes};
 use crate::config::{Config, Sources, load};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Record;
+use crate::wire::blob::issuers;
 use crate::wire::request::Envelope;
 
 /// The default configuration with backends `a`, `b` and `c` at a port where nobody listens, in one
@@ -34,22 +35,30 @@ pub(crate) fn plan() -> Plan {
     plan_of(&config())
 }
 
-fn plan_of(config: &Config) -> Plan {
+pub(crate) fn plan_of(config: &Config) -> Plan {
     let backends = Backends::new(config, None, &Metrics::new().unwrap()).unwrap();
     Routes::new(config, &backends).plan("m").unwrap()
 }
 
 /// A request that begins now and goes along `plan`.
 pub(crate) fn request(plan: Plan, stream: bool) -> Planned {
-    let body = Bytes::from(format!("{{\"model\":\"m\",\"stream\":{stream}}}"));
-    let envelope = Envelope::read(&body).unwrap();
-    let record = Record::new("req_test".to_owned());
-    let deadline = Instant::now() + Duration::from_secs(900);
-    let headers = HeaderMap::new();
-    let conversation = Conversation::default();
-    let opening = Opening::watched();
-    let original = Original { envelope, body, headers, record, conversation, opening, deadline };
-    Planned { original: Arc::new(original), plan }
+    let body = format!("{{\"model\":\"m\",\"stream\":{stream}}}");
+    Planned { original: Arc::new(original(&body)), plan }
+}
+
+/// A request that begins now.
+pub(crate) fn original(body: &str) -> Original {
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    Original {
+        envelope: Envelope::read(&body).unwrap(),
+        issuers: issuers(&body),
+        body,
+        headers: HeaderMap::new(),
+        record: Record::new("req_test".to_owned()),
+        conversation: Conversation::default(),
+        opening: Opening::watched(),
+        deadline: Instant::now() + Duration::from_secs(900),
+    }
 }
 
 /// A request with the chain of [`config`].
@@ -67,5 +76,5 @@ pub(crate) fn attempt_with(config: &Config, stream: bool) -> Attempt {
     let planned = request(plan_of(config), stream);
     let target = &planned.plan.targets[0];
     let lease = Lease::new(&target.backend.credentials.all()[0]);
-    Attempt::bind(&planned.original, target, &lease, false)
+    Attempt::bind(&planned.original, target, &lease, false, false)
 }

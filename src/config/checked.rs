@@ -31,6 +31,8 @@ pub struct Config {
     pub bench_file: Option<PathBuf>,
     /// Where conversations stay.
     pub affinity: Affinity,
+    /// Whether encrypted content says who issued it.
+    pub mark_reasoning: bool,
     /// What clients are told about waiting.
     pub retry_after: RetryAfter,
     /// How credentials are kept fresh.
@@ -218,6 +220,8 @@ pub struct Backend {
     pub headers: HeaderMap,
     /// Its time limits.
     pub timeouts: Timeouts,
+    /// What kind of service it is.
+    pub profile: Profile,
     /// What failures in its answers lead to.
     pub detection: Detection,
     /// Attempts at one time.
@@ -226,6 +230,17 @@ pub struct Backend {
     pub context_window: Option<u64>,
     /// Tokens that single models take.
     pub model_context_windows: BTreeMap<String, u64>,
+}
+
+/// What kind of service a backend is: what it may see and what it can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Any that speaks the Responses API.
+    Generic,
+    /// OpenAI's API.
+    OpenAi,
+    /// The ChatGPT backend of the Codex CLI.
+    Codex,
 }
 
 /// What failures in a backend's answers lead to. Where there is no answer at all, the next target is

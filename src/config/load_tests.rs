@@ -176,7 +176,7 @@ fn every_problem_is_told_at_once() {
         "FILE: limits.request_bytes_max: found \"lots\"; allowed: a size such as",
         "FILE: limits.in_flight_max: found 0; allowed: 1 or more",
         "FILE: log.level: found \"verbose\"; allowed: \"error\", \"warn\"",
-        "FILE: failures.actions.policy: found \"panic\"; allowed: refresh, retry, next,",
+        "FILE: failures.actions.policy: found \"panic\"; allowed: refresh, repair, retry, next,",
         "FILE: failures.statuses.200: found \"200\"; allowed: an HTTP status from 300 to 599",
         "FILE: failures.codes.x: found \"bad\"; allowed: auth, forbidden,",
         "FILE: backends.Bad_Name: found \"Bad_Name\"; allowed: a name of lower-case letters",

@@ -86,6 +86,28 @@ pub(super) fn completed(name: &str, model: &str) -> Value {
     response
 }
 
+/// What stands for encrypted reasoning of a backend.
+pub(super) fn secret_of(name: &str) -> String {
+    format!("gAAAAAB-of-{name}==")
+}
+
+/// Reasoning that only one backend can read.
+pub(super) fn encrypted(name: &str) -> Value {
+    json!({
+        "id": format!("rs_{name}"),
+        "type": "reasoning",
+        "summary": [{ "type": "summary_text", "text": format!("{name} has thought.") }],
+        "encrypted_content": secret_of(name),
+    })
+}
+
+/// A finished response object with encrypted reasoning.
+pub(super) fn completed_encrypted(name: &str, model: &str) -> Value {
+    let mut response = completed(name, model);
+    response["output"] = json!([encrypted(name), message(&text(name), "completed")]);
+    response
+}
+
 /// A finished response object with a function call.
 pub(super) fn completed_call(model: &str) -> Value {
     let mut response = response(model, "completed");
@@ -179,6 +201,15 @@ impl Stream {
             .event("response.reasoning_summary_text.delta", json!({
                 "item_id": "rs_68b0c1f5", "output_index": 0, "summary_index": 0, "delta": "Thinking.",
             }))
+            .event("response.output_item.done", json!({ "output_index": 0, "item": item }))
+    }
+
+    /// Reasoning that only this backend can read.
+    pub(super) fn encrypted(self, name: &str) -> Self {
+        let item = encrypted(name);
+        let mut begun = item.clone();
+        begun["summary"] = json!([]);
+        self.event("response.output_item.added", json!({ "output_index": 0, "item": begun }))
             .event("response.output_item.done", json!({ "output_index": 0, "item": item }))
     }
 

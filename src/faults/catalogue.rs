@@ -35,6 +35,9 @@ faults! {
     Mislabelled = "mislabelled", "a good answer with content type text/plain";
     Background = "background", "a response that is still queued";
 
+    Encrypted = "encrypted", "a good answer with encrypted reasoning; 400-reasoning if it is sent another backend's";
+    RefusesMetadata = "refuses-metadata", "a good answer; 400-parameter if it is sent metadata";
+
     NeedsToken = "needs-token", "a good answer to the latest access token of its own token endpoint, /oauth/token; else 401-token";
     NeedsTokenInBand = "needs-token-in-band", "the same; else failed-auth";
     NeedsKey = "needs-key", "a good answer to the key good-key; else 401";
@@ -44,6 +47,7 @@ faults! {
     S400Context = "400-context", "400 context_length_exceeded";
     S400GoogleKey = "400-google-key", "400 with reason API_KEY_INVALID";
     S400Model = "400-model", "400 that says in words that the model is not supported";
+    S400Parameter = "400-parameter", "400 unknown_parameter, metadata";
     S400Policy = "400-policy", "400 content_filter";
     S400Reasoning = "400-reasoning", "400 invalid_encrypted_content";
     S401 = "401", "401 invalid_api_key";

@@ -157,6 +157,7 @@ fn json_fault(fault: Fault, name: &str, model: &str) -> Play {
         return json_body(&response);
     }
     match fault {
+        Fault::Encrypted => json_body(&answers::completed_encrypted(name, model)),
         Fault::Tool => json_body(&answers::completed_call(model)),
         Fault::Incomplete => json_body(&answers::incomplete(name, model)),
         Fault::Swap => good_stream(Fault::Ok, name, model),
@@ -191,6 +192,7 @@ fn good_stream(fault: Fault, name: &str, model: &str) -> Play {
             let incomplete = answers::incomplete(name, model);
             events(stream().words(name).terminal("response.incomplete", &incomplete), Ending::Clean)
         }
+        Fault::Encrypted => events(stream().encrypted(name).words(name).ended(name), Ending::Clean),
         Fault::Reasoning => events(stream().reasoning().words(name).ended(name), Ending::Clean),
         Fault::Swap => json_body(&answers::completed(name, model)),
         Fault::Mislabelled => {

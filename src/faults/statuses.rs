@@ -43,6 +43,12 @@ const STATUSES: &[StatusFault] = &[
         r#"{"error":{"message":"The response was filtered.","type":"invalid_request_error","param":"prompt","code":"content_filter"}}"#,
     ),
     (
+        Fault::S400Parameter,
+        400,
+        JSON,
+        r#"{"error":{"message":"Unknown parameter: 'metadata'.","type":"invalid_request_error","param":"metadata","code":"unknown_parameter"}}"#,
+    ),
+    (
         Fault::S400Reasoning,
         400,
         JSON,

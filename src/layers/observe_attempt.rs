@@ -57,6 +57,9 @@ where
         let target = attempt.target.clone();
         let started = attempt.started;
         let metrics = self.metrics.clone();
+        for repaired in record.story().repaired {
+            metrics.repaired(&target.backend.name, repaired.kind());
+        }
         let number = record.attempt_began(&target.backend.name, &target.model);
         let answer = self.inner.call(attempt);
         Box::pin(async move {

@@ -101,6 +101,9 @@ impl RequestGuard {
             return;
         }
         set("x-sidestep-attempts", &story.attempts_header());
+        if !story.repaired.is_empty() {
+            set("x-sidestep-repaired", &story.repaired_line());
+        }
         let is_settled = !story.is_exhausted && !story.is_announced;
         if let Some(attempt) = story.attempts.last().filter(|_| is_settled) {
             set("x-sidestep-backend", &attempt.backend);
@@ -142,6 +145,7 @@ impl RequestGuard {
             outcome = outcome.as_str(),
             backend = story.served_by().map_or("none", |attempt| &*attempt.backend),
             attempts = story.attempts_line(),
+            repaired = (!story.repaired.is_empty()).then(|| story.repaired_line()),
             duration_ms = milliseconds(duration),
             first_output_ms = story.answered.map(after).map(milliseconds),
             overhead_ms = milliseconds(overhead(story)),

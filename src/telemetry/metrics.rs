@@ -28,6 +28,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     attempts: IntCounterVec,
     shadow_failures: IntCounterVec,
+    repairs: IntCounterVec,
     retries: IntCounterVec,
     failovers: IntCounterVec,
     exhausted: IntCounterVec,
@@ -119,6 +120,7 @@ impl Metrics {
                 "Failures in answers of backends with detection = \"shadow\", which went to the client as they were.",
                 &["backend", "class", "detected_by", "stage"],
             )?,
+            repairs: counter(&registry, "repairs_total", "Attempts whose request had something taken out, by what: encrypted reasoning or item ids of another backend, a field that the target has refused.", &["backend", "kind"])?,
             retries: counter(&registry, "retries_total", "Second attempts at the same target, by the class that caused them.", &["backend", "class"])?,
             failovers: counter(&registry, "failovers_total", "Requests that went on from one backend to the next, by the class that caused it.", &["from", "to", "class"])?,
             exhausted: counter(&registry, "exhausted_total", "Requests for which every target failed.", &["route"])?,
@@ -170,6 +172,11 @@ impl Metrics {
         let Failure { class, detected_by, stage, .. } = failure;
         let labels = [backend, class.as_str(), detected_by.as_str(), stage.as_str()];
         self.shadow_failures.with_label_values(&labels).inc();
+    }
+
+    /// Something was taken out of a request for an attempt.
+    pub fn repaired(&self, backend: &str, kind: &str) {
+        self.repairs.with_label_values(&[backend, kind]).inc();
     }
 
     /// The same target is asked again.

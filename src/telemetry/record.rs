@@ -39,12 +39,44 @@ pub struct Story {
     pub answered: Option<Instant>,
     /// Time spent waiting for backends, and between retries.
     pub waited: Duration,
+    /// What was taken out of the request for the last attempt.
+    pub repaired: Vec<Repaired>,
     /// Token counts of the answer.
     pub usage: Option<Usage>,
     /// Whether the answer came to its own end, whatever the client did after that.
     pub is_complete: bool,
     /// Whether every target failed, so that the answer is Sidestep's own.
     pub is_exhausted: bool,
+}
+
+/// What was taken out of a request so that its target can answer it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repaired {
+    /// Encrypted content that another backend issued.
+    Reasoning,
+    /// Ids of items that another backend gave.
+    ItemIds,
+    /// A field that the target has refused.
+    Field(String),
+}
+
+impl Repaired {
+    /// The kind, for a label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Reasoning => "reasoning",
+            Self::ItemIds => "item_ids",
+            Self::Field(_) => "field",
+        }
+    }
+
+    /// The word for it in the log and in `x-sidestep-repaired`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Field(name) => name,
+            Self::Reasoning | Self::ItemIds => self.kind(),
+        }
+    }
 }
 
 /// What has happened to one attempt.
@@ -112,6 +144,11 @@ impl Record {
             state: AttemptState::Open,
         });
         story.attempts.len() - 1
+    }
+
+    /// What was taken out of the request for the attempt that begins.
+    pub fn repaired(&self, repaired: Vec<Repaired>) {
+        self.lock().repaired = repaired;
     }
 
     /// There is a verdict on an attempt, `waited` after it began.
@@ -193,6 +230,11 @@ impl Story {
             }
         });
         told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What was taken out for the last attempt, such as `reasoning, item_ids`.
+    pub fn repaired_line(&self) -> String {
+        self.repaired.iter().map(Repaired::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// The attempts as the value of `x-sidestep-attempts`: a list of strings with parameters

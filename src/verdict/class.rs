@@ -71,6 +71,8 @@ words! {
         /// Renew the credential and ask the same target once more, then try the target's next
         /// credential, then the next target that does not share it.
         Refresh = "refresh",
+        /// Leave out of the request what the answer finds fault with, and ask the same target once more.
+        Repair = "repair",
         /// Ask the same target once more after a short random wait, then go on.
         Retry = "retry",
         /// Go on to the next target.

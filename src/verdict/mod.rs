@@ -45,6 +45,25 @@ pub use class::{Action, Class, DetectedBy, Stage};
 pub use evidence::{Carrier, CredentialFault, Defect, Evidence, TimeLimit, TransportFault};
 pub use rules::Rules;
 
+/// What may be left out of a request that was found fault with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// What another backend has issued: encrypted content and ids.
+    History,
+    /// The field of this name.
+    Field(String),
+}
+
+impl Repair {
+    /// What some evidence finds fault with.
+    fn of(class: Class, evidence: &Evidence<'_>) -> Self {
+        match evidence.error().and_then(|error| error.field()) {
+            Some(field) if class == Class::InvalidRequest => Self::Field(field.to_owned()),
+            _ => Self::History,
+        }
+    }
+}
+
 /// A failure: what it is, how and when it was seen, what the rules advise, when to come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -59,6 +78,8 @@ pub struct Failure {
     /// The backend's own code for it, else which defect, fault or limit it was: for logs, never for
     /// labels or clients.
     pub detail: String,
+    /// What may be left out, where the rules advise it.
+    pub repair: Option<Repair>,
     /// How long the backend asked to wait.
     pub retry_after: Option<Duration>,
 }
@@ -73,6 +94,7 @@ impl Failure {
             stage,
             action,
             detail: evidence.detail().to_owned(),
+            repair: (action == Action::Repair).then(|| Repair::of(class, evidence)),
             retry_after: None,
         }
     }

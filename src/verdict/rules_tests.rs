@@ -4,7 +4,7 @@ use super::super::evidence::{Carrier, Defect, TimeLimit, TransportFault};
 use super::super::table::Sign;
 use super::*;
 use crate::wire::error_object::ErrorObject;
-use Action::{Next, NextLarger, Refresh, Retry, Return};
+use Action::{Next, NextLarger, Refresh, Repair, Retry, Return};
 
 fn judge_status(status: u16, body: &str) -> (Class, Action) {
     let error = ErrorObject::in_error_body(body.as_bytes());
@@ -31,6 +31,9 @@ const OPENAI_400_REASONING: &str = r#"{"error":{"message":"The encrypted content
 const XAI_400_REASONING: &str =
     r#"{"code":"invalid-argument","error":"Could not decrypt the provided encrypted_content."}"#;
 const ITEM_404: &str = r#"{"error":{"message":"Item with id 'rs_1' was not available.","type":"invalid_request_error","param":"input","code":null}}"#;
+const STORED_404: &str = r#"{"error":{"message":"Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.","type":"invalid_request_error","param":"input","code":null}}"#;
+const ID_400: &str = r#"{"error":{"message":"Invalid 'input[2].id': 'x'. Expected an ID that begins with 'msg'.","type":"invalid_request_error","param":"input[2].id","code":"invalid_value"}}"#;
+const PAIR_400: &str = r#"{"error":{"message":"Item 'rs_1' of type 'reasoning' was provided without its required following item.","type":"invalid_request_error","param":"input","code":null}}"#;
 const RESPONSE_404: &str = r#"{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":null}}"#;
 
 const STATUSES: &[(u16, &str, Class, Action)] = &[
@@ -53,8 +56,8 @@ const STATUSES: &[(u16, &str, Class, Action)] = &[
     (410, "", Class::Model, Next),
     (413, "", Class::ContextLength, NextLarger),
     (400, VLLM_400_LENGTH, Class::ContextLength, NextLarger),
-    (400, OPENAI_400_REASONING, Class::Reasoning, Next),
-    (400, XAI_400_REASONING, Class::Reasoning, Next),
+    (400, OPENAI_400_REASONING, Class::Reasoning, Repair),
+    (400, XAI_400_REASONING, Class::Reasoning, Repair),
     (429, "", Class::RateLimit, Next),
     (429, CODEX_429, Class::Quota, Next),
     (
@@ -65,8 +68,20 @@ const STATUSES: &[(u16, &str, Class, Action)] = &[
     ),
     (451, "", Class::Forbidden, Next),
     (400, r#"{"error":{"code":"invalid_prompt","message":"x"}}"#, Class::Policy, Return),
-    (400, r#"{"error":{"code":"unknown_parameter","param":"x"}}"#, Class::InvalidRequest, Return),
-    (500, r#"{"error":{"code":"unknown_parameter","param":"x"}}"#, Class::InvalidRequest, Return),
+    (400, r#"{"error":{"code":"unknown_parameter","param":"x"}}"#, Class::InvalidRequest, Repair),
+    (500, r#"{"error":{"code":"unknown_parameter","param":"x"}}"#, Class::InvalidRequest, Repair),
+    (400, r#"{"detail":"Unsupported parameter: top_k"}"#, Class::InvalidRequest, Repair),
+    (400, r#"{"error":{"message":"Unknown parameter: 'x'."}}"#, Class::InvalidRequest, Repair),
+    (
+        400,
+        r#"{"error":{"code":"invalid_prompt","message":"Request blocked."}}"#,
+        Class::Policy,
+        Repair,
+    ),
+    (400, r#"{"detail":"Unsupported content type"}"#, Class::InvalidRequest, Repair),
+    (400, ID_400, Class::Reasoning, Repair),
+    (400, PAIR_400, Class::Reasoning, Repair),
+    (404, STORED_404, Class::Reasoning, Repair),
     (400, "", Class::InvalidRequest, Return),
     (409, "", Class::InvalidRequest, Return),
     (422, r#"{"detail":[{"msg":"field required"}]}"#, Class::InvalidRequest, Return),
@@ -103,7 +118,7 @@ const ERRORS: &[(&str, Class, Action)] = &[
     ("null", Class::Server, Retry),
     (r#"{"code":"model_not_found"}"#, Class::Model, Next),
     (r#"{"code":"context_length_exceeded"}"#, Class::ContextLength, NextLarger),
-    (r#"{"code":"invalid_encrypted_content"}"#, Class::Reasoning, Next),
+    (r#"{"code":"invalid_encrypted_content"}"#, Class::Reasoning, Repair),
     (r#"{"code":"content_filter"}"#, Class::Policy, Return),
     (r#"{"code":"image_too_large"}"#, Class::InvalidRequest, Return),
     (r#"{"type":"invalid_request_error"}"#, Class::InvalidRequest, Return),

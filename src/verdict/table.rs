@@ -67,6 +67,7 @@ pub const fn default_action(class: Class) -> Action {
         Class::Overloaded | Class::Server => Action::Retry,
         Class::ContextLength => Action::NextLarger,
         Class::Policy | Class::InvalidRequest => Action::Return,
+        Class::Reasoning => Action::Repair,
         Class::Forbidden
         | Class::Quota
         | Class::RateLimit
@@ -75,8 +76,7 @@ pub const fn default_action(class: Class) -> Action {
         | Class::Malformed
         | Class::Empty
         | Class::Cancelled
-        | Class::Model
-        | Class::Reasoning => Action::Next,
+        | Class::Model => Action::Next,
     }
 }
 
@@ -86,6 +86,22 @@ const VAGUE: &[u16] = &[400, 404, 422];
 /// The failure table. Order matters: specific codes, phrases, specific statuses, generic types,
 /// ranges of statuses, the rest.
 pub const TABLE: &[Row] = &[
+    // The ChatGPT backend masks what it finds in encrypted content that it cannot read.
+    Row {
+        sign: Sign::Text { status: 400, text: "request blocked." },
+        class: Class::Policy,
+        action: Action::Repair,
+    },
+    Row {
+        sign: Sign::Text { status: 400, text: "unsupported content type" },
+        class: Class::InvalidRequest,
+        action: Action::Repair,
+    },
+    // An id that another backend has given; its code says no more than that a value is wrong.
+    row(
+        Class::Reasoning,
+        Sign::Phrase { statuses: &[400], words: &["expected an id that begins with"] },
+    ),
     // Codes that mean one thing, whatever the status says.
     row(
         Class::Auth,
@@ -147,14 +163,18 @@ pub const TABLE: &[Row] = &[
             "engine_overloaded", "upstream_unavailable", "prefill_memory_exceeded",
         ]),
     ),
+    Row {
+        sign: Sign::Code(&["unknown_parameter", "unsupported_parameter"]),
+        class: Class::InvalidRequest,
+        action: Action::Repair,
+    },
     row(
         Class::InvalidRequest,
         Sign::Code(&[
-            "unknown_parameter", "unsupported_parameter", "unsupported_value", "invalid_value",
-            "missing_required_parameter", "invalid_type", "invalid_request_body",
-            "previous_response_not_found", "invalid_image", "invalid_image_format",
-            "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small",
-            "image_parse_error", "invalid_image_mode", "image_file_too_large",
+            "unsupported_value", "invalid_value", "missing_required_parameter", "invalid_type",
+            "invalid_request_body", "previous_response_not_found", "invalid_image",
+            "invalid_image_format", "invalid_base64_image", "invalid_image_url", "image_too_large",
+            "image_too_small", "image_parse_error", "invalid_image_mode", "image_file_too_large",
             "unsupported_image_media_type", "empty_image_file", "failed_to_download_image",
             "image_file_not_found",
         ]),
@@ -198,6 +218,40 @@ pub const TABLE: &[Row] = &[
             words: &["could not decrypt the provided encrypted_content"],
         },
     ),
+    row(
+        Class::Reasoning,
+        Sign::Phrase {
+            statuses: &[400],
+            words: &["encrypted content", "could not be decrypted or parsed"],
+        },
+    ),
+    row(
+        Class::Reasoning,
+        Sign::Phrase { statuses: &[400], words: &["conflicting authenticated continuation"] },
+    ),
+    // Items that another backend has given.
+    row(
+        Class::Reasoning,
+        Sign::Phrase { statuses: &[400, 404], words: &["reasoning", "without its required"] },
+    ),
+    row(
+        Class::Reasoning,
+        Sign::Phrase { statuses: &[400, 404], words: &["item with id", "not found"] },
+    ),
+    row(
+        Class::Reasoning,
+        Sign::Phrase { statuses: &[400, 404], words: &["reasoning item", "not found"] },
+    ),
+    Row {
+        sign: Sign::Phrase { statuses: &[400, 422], words: &["unsupported parameter"] },
+        class: Class::InvalidRequest,
+        action: Action::Repair,
+    },
+    Row {
+        sign: Sign::Phrase { statuses: &[400, 422], words: &["unknown parameter"] },
+        class: Class::InvalidRequest,
+        action: Action::Repair,
+    },
     row(
         Class::Overloaded,
         Sign::Phrase { statuses: &[429, 500, 502, 503, 529], words: &["at capacity"] },

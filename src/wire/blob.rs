@@ -33,6 +33,21 @@ impl Issuer {
     }
 }
 
+impl Issuer {
+    /// A text that says who issued it.
+    pub fn mark(self, text: &str) -> String {
+        format!("sidestep.{self:?}.{text}")
+    }
+
+    /// A text that this one issued, as it was; `None` if somebody else did, or nobody says who.
+    pub fn own(self, marked: &str) -> Option<&str> {
+        marked
+            .strip_prefix("sidestep.")?
+            .strip_prefix(std::str::from_utf8(&self.0).ok()?)?
+            .strip_prefix('.')
+    }
+}
+
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -60,6 +75,17 @@ pub fn find(json: &[u8]) -> impl Iterator<Item = Blob> {
         let end = start + if issuer.is_some() { MARK_BYTES } else { 0 };
         Some(Blob { issuer: issuer.map(Issuer), mark: start..end })
     })
+}
+
+/// Everybody who is said to have issued something in a JSON text, each once.
+pub fn issuers(json: &[u8]) -> Vec<Issuer> {
+    let mut issuers = Vec::new();
+    for issuer in find(json).filter_map(|blob| blob.issuer) {
+        if !issuers.contains(&issuer) {
+            issuers.push(issuer);
+        }
+    }
+    issuers
 }
 
 /// Where the string value of a name begins that ends at `at`.
@@ -127,6 +153,14 @@ mod tests {
         assert!(find(TEXT.as_bytes()).all(|blob| blob.issuer.is_none()));
         let without = Bytes::from_static(br#"{"type":"response.output_text.delta"}"#);
         assert_eq!(marked(&without, Issuer::new("x")).as_ptr(), without.as_ptr());
+    }
+
+    #[test]
+    fn a_text_is_marked_and_only_its_issuer_gets_it_back() {
+        let (own, other) = (Issuer::new("own"), Issuer::new("other"));
+        assert_eq!(own.own(&own.mark("state")), Some("state"));
+        assert_eq!(other.own(&own.mark("state")), None);
+        assert_eq!(own.own("state"), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct ErrorObject {
     pub codes: Vec<String>,
     /// Its text, cut.
     pub message: String,
+    /// The field of the request that it finds fault with.
+    pub param: Option<String>,
     /// An HTTP status that it carries as a number.
     pub status: Option<u16>,
     /// How long to wait, where it says so.
@@ -85,7 +87,16 @@ impl ErrorObject {
         for key in ["type", "status"] {
             error.add_code(object.get(key));
         }
+        error.param = object.get("param").and_then(Value::as_str).map(cut);
         error
+    }
+
+    /// The field that it finds fault with: its `param`, else the last word of a text such as
+    /// `Unsupported parameter: top_k`.
+    pub fn field(&self) -> Option<&str> {
+        let is_quote = |c: char| matches!(c, '\'' | '"' | '`' | '.' | ' ');
+        let named = || Some(self.message.rsplit_once("arameter:")?.1.trim_matches(is_quote));
+        self.param.as_deref().filter(|param| !param.is_empty()).or_else(named)
     }
 
     /// The most specific name, if there is one.

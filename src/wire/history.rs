@@ -19,7 +19,7 @@ pub struct Fitting<'a> {
     /// The longest id, longer ones go; `call_id`s are shortened.
     pub id_bytes_max: Option<usize>,
     /// Fields of items that the reader must not see.
-    pub hidden: &'a [String],
+    pub hidden: &'a [&'a str],
 }
 
 /// What was taken out.
@@ -88,7 +88,7 @@ fn object(text: &str) -> Option<Map<String, Value>> {
 }
 
 fn edit(text: &str, is_foreign: bool, fitting: &Fitting<'_>, taken: &mut Taken) -> Edit {
-    let is_hidden = |name: &String| text.contains(name.as_str());
+    let is_hidden = |name: &&str| text.contains(*name);
     let needs_a_look =
         is_foreign || fitting.id_bytes_max.is_some() || fitting.hidden.iter().any(is_hidden);
     if !needs_a_look {
@@ -113,7 +113,7 @@ fn edit(text: &str, is_foreign: bool, fitting: &Fitting<'_>, taken: &mut Taken) 
         shorten(&mut item, bytes_max, taken);
     }
     for name in fitting.hidden {
-        item.remove(name);
+        item.remove(*name);
     }
     match item == before {
         true if own == text => Edit::Keep,
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_not_seen() {
-        let hidden = ["metadata_x".to_owned()];
+        let hidden = ["metadata_x"];
         let input = format!(r#"[{USER},{{"role":"user","content":"","metadata_x":{{"a":1}}}}]"#);
         let (text, _) = fit(&input, &Fitting { hidden: &hidden, ..fitting("a") }).unwrap();
         assert_eq!(text, format!(r#"[{USER},{{"role":"user","content":""}}]"#));

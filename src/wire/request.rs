@@ -6,6 +6,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::members::Members;
+
 /// The longest name of a model: it travels in headers and stands in logs.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -140,6 +142,12 @@ impl Envelope {
             return body.clone();
         }
         with_string(body, &self.model_span, model)
+    }
+
+    /// Whether the body has a field. `body` is the one that this envelope was read from.
+    pub fn has_field(&self, body: &[u8], name: &str) -> bool {
+        let members = std::str::from_utf8(body).ok().and_then(Members::of_object);
+        members.is_some_and(|members| members.all().iter().any(|member| member.name == name))
     }
 
     /// The body with another `previous_response_id`, every other byte as it was. The same `Bytes` when

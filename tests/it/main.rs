@@ -26,6 +26,7 @@ mod limits;
 mod observability;
 mod reload;
 mod streaming;
+mod switch;
 mod tidy;
 mod time;
 mod transport;

@@ -182,6 +182,7 @@ mod tests {
             stage: Stage::BeforeCommit,
             action: Action::Next,
             detail: String::new(),
+            repair: None,
             retry_after: Some(Duration::from_secs(60)),
         };
         bench.failed(target, &target.backend.credentials.all()[0], &failure);

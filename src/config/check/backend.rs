@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::super::auth::Auth;
-use super::super::checked::{Backend, Detection, Timeouts};
+use super::super::checked::{Backend, Detection, Profile, Timeouts};
 use super::super::secret::Secret;
 use super::super::written;
 use super::{Check, quoted};
@@ -48,12 +48,15 @@ impl Check<'_> {
         if let Some(places) = backend.concurrency_max {
             self.at_least_one(&format!("{key}.concurrency_max"), places);
         }
+        let profile = self.profile(&key, backend.profile.as_deref());
         let detection = self.detection(&key, backend.detection.as_deref());
         let auth_order = self.auth_order(&key, backend.auth_order.as_deref());
         let windows = backend.models.iter();
+        let (url, auth) = (url?, auth?);
         Some(Backend {
-            url: url?,
-            auth: auth?,
+            profile: profile.unwrap_or_else(|| usual_profile(&url, &auth)),
+            url,
+            auth,
             auth_order,
             headers,
             timeouts,
@@ -64,6 +67,21 @@ impl Check<'_> {
                 .filter_map(|(model, own)| Some((model.clone(), own.context_window?)))
                 .collect(),
         })
+    }
+
+    fn profile(&mut self, backend: &str, written: Option<&str>) -> Option<Profile> {
+        let written = written?;
+        let known = match written {
+            "generic" => Some(Profile::Generic),
+            "openai" => Some(Profile::OpenAi),
+            "codex" => Some(Profile::Codex),
+            _ => None,
+        };
+        if known.is_none() {
+            let allowed = "\"generic\", \"openai\" or \"codex\"";
+            self.wrong(&format!("{backend}.profile"), quoted(written), allowed);
+        }
+        known
     }
 
     fn detection(&mut self, backend: &str, written: Option<&str>) -> Detection {
@@ -159,5 +177,17 @@ impl Check<'_> {
             }
         }
         headers
+    }
+}
+/// What a backend is where nobody says it: whose login it takes, whose host it is.
+fn usual_profile(url: &Url, auth: &[Auth]) -> Profile {
+    let is_login = |auth: &Auth| matches!(auth, Auth::Codex { .. } | Auth::CodexReadOnly { .. });
+    let host = url.host_str().unwrap_or_default();
+    if auth.iter().any(is_login) {
+        Profile::Codex
+    } else if host == "openai.com" || host.ends_with(".openai.com") {
+        Profile::OpenAi
+    } else {
+        Profile::Generic
     }
 }

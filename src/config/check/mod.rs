@@ -54,6 +54,7 @@ pub(super) fn check(
             .filter(|file| !file.as_os_str().is_empty())
             .map(|file| check.path(file)),
         affinity: check.affinity(&written.affinity),
+        mark_reasoning: written.conversation.mark_reasoning,
         retry_after: checked::RetryAfter {
             default: written.retry_after.default.0.min(written.retry_after.max.0),
             max: written.retry_after.max.0,

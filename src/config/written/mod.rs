@@ -37,6 +37,8 @@ pub struct Written {
     pub bench: Bench,
     /// `[affinity]`.
     pub affinity: Affinity,
+    /// `[conversation]`.
+    pub conversation: Conversation,
     /// `[retry_after]`.
     pub retry_after: RetryAfter,
     /// `[credentials]`.
@@ -175,6 +177,14 @@ pub struct Retry {
     pub budget_min: u32,
 }
 
+/// `[conversation]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// Whether encrypted content says who issued it.
+    pub mark_reasoning: bool,
+}
+
 /// `[affinity]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -281,6 +291,8 @@ pub struct Backend {
     pub timeouts: TimeoutOverrides,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
+    /// `generic`, `openai` or `codex`.
+    pub profile: Option<String>,
     /// `enforce`, `shadow` or `off`.
     pub detection: Option<String>,
     /// Tokens that its models take.

@@ -19,10 +19,11 @@ use tower::{Layer, Service};
 use crate::backend::Target;
 use crate::backend::affinity::Affinity;
 use crate::backend::answer::{Answer, Exhausted};
-use crate::backend::attempt::{Attempt, Planned};
+use crate::backend::attempt::{Attempt, Original, Planned};
 use crate::backend::bench::Bench;
+use crate::backend::refused::Field;
 use crate::telemetry::metrics::Metrics;
-use crate::verdict::{Action, Failure};
+use crate::verdict::{Action, Failure, Repair};
 pub use walk::Policy;
 use walk::{Step, Walk};
 
@@ -99,9 +100,11 @@ where
             return Err(Exhausted { attempts: Vec::new() });
         };
         let mut failed = Vec::new();
+        let mut is_stripped = false;
         loop {
             let target = walk.target();
-            let attempt = Attempt::bind(&original, target, walk.lease(), walk.is_last());
+            let (lease, is_last) = (walk.lease(), walk.is_last());
+            let attempt = Attempt::bind(&original, target, lease, is_last, is_stripped);
             let Ok(answer) = tower::ServiceExt::oneshot(self.inner.clone(), attempt).await;
             let (failure, own_words) = match answer {
                 Answer::Relay(response) => {
@@ -114,13 +117,14 @@ where
             failed.push((target.clone(), failure.clone()));
             let began = Instant::now();
             let renewed = tokio::time::timeout_at(deadline, renew(&walk, &failure)).await;
-            let is_renewed = renewed.unwrap_or(false);
-            if !is_renewed {
+            let is_mended =
+                renewed.unwrap_or(false) || repair(&original, target, &failure, &mut is_stripped);
+            if !is_mended {
                 self.affinity.left(original.conversation, target);
                 self.bench.failed(target, walk.lease().credential(), &failure);
             }
-            match walk.step(&failure, is_renewed) {
-                Step::Renewed | Step::NextCredential => {
+            match walk.step(&failure, is_mended) {
+                Step::Renewed | Step::Repaired | Step::NextCredential => {
                     self.metrics.retry(&target.backend.name, &failure);
                 }
                 Step::Retry => {
@@ -129,6 +133,7 @@ where
                     tokio::time::sleep_until(until.min(deadline)).await;
                 }
                 Step::Wait(until) => {
+                    is_stripped = false;
                     self.metrics.retry(&walk.target().backend.name, &failure);
                     tracing::info!(
                         request_id = original.record.id(),
@@ -138,7 +143,10 @@ where
                     );
                     tokio::time::sleep_until(until).await;
                 }
-                Step::Next => self.tell(original.record.id(), target, walk.target(), &failure),
+                Step::Next => {
+                    is_stripped = false;
+                    self.tell(original.record.id(), target, walk.target(), &failure);
+                }
                 Step::Return => match own_words {
                     Some(own_words) => return Ok(own_words),
                     None => break,
@@ -195,6 +203,32 @@ async fn renew(walk: &Walk<'_>, failure: &Failure) -> bool {
         walk.lease().pause();
     }
     walk.may_renew() && walk.lease().renew().await
+}
+
+/// Prepares to leave out of the request what a target finds fault with; whether there is such a thing
+/// that has not been left out yet.
+fn repair(original: &Original, target: &Target, failure: &Failure, is_stripped: &mut bool) -> bool {
+    match &failure.repair {
+        None => false,
+        Some(Repair::History) => {
+            original.may_hold_foreign() && !std::mem::replace(is_stripped, true)
+        }
+        Some(Repair::Field(name)) => match Field::parse(name) {
+            Some(field) if original.envelope.has_field(&original.body, field.outer()) => {
+                let is_news = target.backend.refused.learn(&target.model, field);
+                if is_news {
+                    tracing::info!(
+                        request_id = original.record.id(),
+                        target = target.to_string(),
+                        field = name,
+                        "this target refuses a field: it is left out from now on"
+                    );
+                }
+                is_news
+            }
+            Some(_) | None => false,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(super) fn failure(class: Class, action: Action) -> Failure {
         stage: Stage::BeforeCommit,
         action,
         detail: String::new(),
+        repair: None,
         retry_after: None,
     }
 }

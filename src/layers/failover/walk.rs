@@ -33,6 +33,8 @@ impl Policy {
 pub(super) enum Step {
     /// Ask the same target with the renewed credential.
     Renewed,
+    /// Ask the same target with what was left out of the request.
+    Repaired,
     /// Ask the same target once more.
     Retry,
     /// Ask the same target with its next credential.
@@ -160,8 +162,9 @@ impl<'a> Walk<'a> {
         self.was_renewed
     }
 
-    /// Goes on from a failure of the current target; `is_renewed` if its credential is a newer one now.
-    pub(super) fn step(&mut self, failure: &Failure, is_renewed: bool) -> Step {
+    /// Goes on from a failure of the current target; `is_mended` if its credential is a newer one now, or
+    /// the request has been repaired.
+    pub(super) fn step(&mut self, failure: &Failure, is_mended: bool) -> Step {
         self.attempts += 1;
         let may_go_on = Instant::now() < self.deadline && self.attempts < self.policy.attempts_max;
         match failure.action {
@@ -169,7 +172,10 @@ impl<'a> Walk<'a> {
             Action::NextLarger if may_go_on => self.next_larger(),
             Action::NextLarger => Step::Return,
             _ if !may_go_on => Step::GiveUp,
-            Action::Refresh if is_renewed => {
+            Action::Repair if is_mended => Step::Repaired,
+            // Nothing is left to leave out; another target may read what this one cannot.
+            Action::Repair if failure.class != Class::Reasoning => Step::Return,
+            Action::Refresh if is_mended => {
                 self.was_renewed = true;
                 Step::Renewed
             }
@@ -177,7 +183,9 @@ impl<'a> Walk<'a> {
                 self.was_retried = true;
                 Step::Retry
             }
-            Action::Refresh | Action::Retry | Action::Next => self.onwards(failure),
+            Action::Refresh | Action::Repair | Action::Retry | Action::Next => {
+                self.onwards(failure)
+            }
         }
     }
 

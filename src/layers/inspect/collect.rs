@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::response::Parts;
 
 use super::reader::BodyReader;
-use super::{Inspection, JSON, event_defect, failed_event, good};
+use super::{Inspection, JSON, event_defect, failed_event};
 use crate::backend::answer::Answer;
 use crate::verdict::{Carrier, Defect, Evidence};
 use crate::wire::assemble::Assembler;
@@ -63,7 +63,7 @@ impl Inspection {
     ) -> Answer {
         let failed = EventDetail::read(&failed_event(told, 0, error));
         let own = failed.and_then(EventDetail::into_response);
-        let own = own.map(|response| good(parts, JSON, response.to_string()));
+        let own = own.map(|response| self.good(parts, JSON, response.to_string()));
         self.spoken_failure(parts, &Evidence::Error { carrier: Carrier::Event, error }, own)
     }
 }

@@ -9,7 +9,7 @@ use http::response::Parts;
 
 use super::reader::{BodyReader, EventReader};
 use super::relay::Relay;
-use super::{EVENT_STREAM, Inspection, event_defect, failed_event, good};
+use super::{EVENT_STREAM, Inspection, event_defect, failed_event};
 use crate::backend::answer::Answer;
 use crate::verdict::{Carrier, Defect, Evidence};
 use crate::wire::error_object::ErrorObject;
@@ -88,7 +88,7 @@ impl Inspection {
                 Step::Hold if !is_full => {}
                 Step::Hold | Step::Commit => {
                     let relay = Relay::new(&self, held.events, events);
-                    return Answer::Relay(good(&parts, EVENT_STREAM, Body::new(relay)));
+                    return Answer::Relay(self.good(&parts, EVENT_STREAM, Body::new(relay)));
                 }
                 Step::Spoken(None) if kind == EventKind::Failed => {
                     let error = self.reason_after(&mut events, |event| held.push(event)).await;
@@ -96,7 +96,7 @@ impl Inspection {
                 }
                 Step::Spoken(error) => return self.spoken(&parts, held, error.as_ref()),
                 Step::Defect(Defect::Cancelled) => {
-                    let own = good(&parts, EVENT_STREAM, held.into_own_words(None));
+                    let own = self.good(&parts, EVENT_STREAM, held.into_own_words(None));
                     return self.failed(&event_defect(Defect::Cancelled), Some(own));
                 }
                 Step::Defect(defect) => return self.failed(&event_defect(defect), None),
@@ -158,7 +158,7 @@ impl Inspection {
 
     /// A failure that the backend speaks of.
     fn spoken(&self, parts: &Parts, held: Held, error: Option<&ErrorObject>) -> Answer {
-        let own = good(parts, EVENT_STREAM, held.into_own_words(error));
+        let own = self.good(parts, EVENT_STREAM, held.into_own_words(error));
         let evidence = Evidence::Error { carrier: Carrier::Event, error };
         self.spoken_failure(parts, &evidence, Some(own))
     }

@@ -6,7 +6,7 @@ use http::response::Parts;
 use tower_http::timeout::TimeoutBody;
 
 use super::reader::BodyReader;
-use super::{EVENT_STREAM, Inspection, JSON, body_defect, failed_event, good};
+use super::{EVENT_STREAM, Inspection, JSON, body_defect, failed_event};
 use crate::backend::answer::Answer;
 use crate::verdict::{Carrier, Defect, Evidence};
 use crate::wire::response::{ResponseSummary, Status};
@@ -24,7 +24,7 @@ impl Inspection {
                     "an answer beyond limits.answer_bytes_max is relayed unjudged"
                 );
                 let rest = TimeoutBody::new(self.timeouts.idle, reader.into_body());
-                Answer::Relay(good(&parts, JSON, Body::new(rest)))
+                Answer::Relay(self.good(&parts, JSON, Body::new(rest)))
             }
             // The head promised more than came: a truncated body, however the connection ended.
             Err(Evidence::Transport(_)) => self.failed(&body_defect(Defect::BrokenJson), None),
@@ -51,6 +51,7 @@ impl Inspection {
             let own = self.own_json(parts, &body, &summary);
             return self.spoken_failure(parts, &evidence, Some(own));
         }
+        let body = self.marked(body);
         self.record.used(summary.usage);
         self.gave(|| summary.id);
         self.settings.bench.answered(&self.target, &self.credential);
@@ -58,9 +59,9 @@ impl Inspection {
         if self.wants_stream
             && let Some(events) = unfold(&body)
         {
-            return Answer::Relay(good(parts, EVENT_STREAM, events));
+            return Answer::Relay(self.good(parts, EVENT_STREAM, events));
         }
-        Answer::Relay(good(parts, JSON, body))
+        Answer::Relay(self.good(parts, JSON, body))
     }
 
     /// A failure's own words. To a client that reads a stream, JSON would say nothing at all: Codex
@@ -72,11 +73,11 @@ impl Inspection {
         summary: &ResponseSummary,
     ) -> axum::response::Response {
         if !self.wants_stream {
-            return good(parts, JSON, body.clone());
+            return self.good(parts, JSON, body.clone());
         }
         let told = unfold(body).filter(|_| summary.status != Status::Unknown);
         let events = told.unwrap_or_else(|| failed_event(None, 0, summary.error.as_ref()));
-        good(parts, EVENT_STREAM, events)
+        self.good(parts, EVENT_STREAM, events)
     }
 }
 

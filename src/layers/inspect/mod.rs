@@ -37,6 +37,7 @@ use crate::config::checked::{Detection, Limits, Stream, Timeouts};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Record;
 use crate::verdict::{Action, Carrier, Class, Defect, Evidence, Failure, Rules, Stage, TimeLimit};
+use crate::wire::blob::{Issuer, marked};
 use crate::wire::error_object::ErrorObject;
 use reader::{BodyReader, ReadError, Start};
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How to treat streams.
     pub stream: Stream,
+    /// Whether encrypted content says who issued it.
+    pub mark_reasoning: bool,
     /// Hears of what fails after it was relayed.
     pub bench: Arc<Bench>,
     /// Hears which response was given by whom.
@@ -112,6 +115,7 @@ where
             record: attempt.original.record.clone(),
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
+            issuer: attempt.issuer,
             conversation: attempt.original.conversation,
             opening: attempt.original.opening.clone(),
             wants_stream: attempt.is_stream(),
@@ -148,6 +152,7 @@ struct Inspection {
     record: Record,
     target: Target,
     credential: Arc<Credential>,
+    issuer: Issuer,
     conversation: Conversation,
     opening: Opening,
     wants_stream: bool,
@@ -196,7 +201,7 @@ impl Inspection {
             Ok(Ok(None)) => reader.into_body(),
             Ok(Err(_)) | Err(_) => Body::empty(),
         };
-        self.spoken_failure(&parts, &evidence, Some(own_words(&parts, body)))
+        self.spoken_failure(&parts, &evidence, Some(self.own_words(&parts, body)))
     }
 
     /// A failure that the backend speaks of, with how long it asks to wait.
@@ -245,6 +250,33 @@ impl Inspection {
         }
     }
 
+    /// A backend's answer as it was, less the headers that are not for clients.
+    fn own_words(&self, parts: &Parts, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = parts.status;
+        let is_own = self.credential.is_clients_own();
+        *response.headers_mut() = headers::for_client(&parts.headers, self.issuer, is_own);
+        response
+    }
+
+    /// A good answer: the backend's headers, its body as JSON or as a stream.
+    fn good(
+        &self,
+        parts: &Parts,
+        media_type: &'static str,
+        body: impl Into<Body>,
+    ) -> Response<Body> {
+        let mut response = self.own_words(parts, body.into());
+        response.headers_mut().remove(http::header::RETRY_AFTER);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response
+    }
+
+    /// An event or a body that says who issued the encrypted content in it.
+    fn marked(&self, json: Bytes) -> Bytes {
+        if self.settings.mark_reasoning { marked(&json, self.issuer) } else { json }
+    }
+
     /// What an answer says of its account's quota.
     fn left(&self, answer: &http::HeaderMap) {
         let headroom = || headers::headroom(answer, SystemTime::now());
@@ -254,7 +286,7 @@ impl Inspection {
     /// A stream has begun, and shows nothing yet.
     fn begins(&self, parts: &Parts, created: &Bytes) {
         self.opening.begins(|| {
-            let good = good(parts, EVENT_STREAM, Body::empty());
+            let good = self.good(parts, EVENT_STREAM, Body::empty());
             Begun { headers: good.into_parts().0.headers, created: created.clone() }
         });
     }
@@ -296,22 +328,6 @@ fn content_type(parts: &Parts) -> &'static str {
         .into_iter()
         .find(|known| media_type.eq_ignore_ascii_case(known))
         .unwrap_or_default()
-}
-
-/// A backend's answer as it was, less the headers that are not for clients.
-fn own_words(parts: &Parts, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = headers::for_client(&parts.headers);
-    response
-}
-
-/// A good answer: the backend's headers, its body as JSON or as a stream.
-fn good(parts: &Parts, media_type: &'static str, body: impl Into<Body>) -> Response<Body> {
-    let mut response = own_words(parts, body.into());
-    response.headers_mut().remove(http::header::RETRY_AFTER);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
 }
 
 /// `text/event-stream`.

@@ -132,7 +132,11 @@ impl Relay {
         if memmem::find(&event, b"\"sequence_number\"").is_some() {
             self.numbered = event.clone();
         }
-        Some(event)
+        match kind {
+            // Most events are these, and hold none.
+            EventKind::Output | EventKind::Reasoning => Some(event),
+            _ => Some(self.inspection.marked(event)),
+        }
     }
 
     /// The stream has come to its own end.

@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, Sender};
 use tower_http::timeout::TimeoutBody;
 
-use super::{Inspection, own_words};
+use super::Inspection;
 use crate::backend::answer::Answer;
 use crate::backend::transport::TransportError;
 use crate::telemetry::record::{AttemptState, Record};
@@ -40,7 +40,7 @@ impl Inspection {
     /// The answer as it is; silence alone is limited.
     pub(super) fn as_it_is(&self, response: Response<Body>) -> Response<Body> {
         let (parts, body) = response.into_parts();
-        own_words(&parts, Body::new(TimeoutBody::new(self.timeouts.idle, body)))
+        self.own_words(&parts, Body::new(TimeoutBody::new(self.timeouts.idle, body)))
     }
 
     /// The answer as it is, judged on the side.

@@ -41,6 +41,7 @@ async fn inspect_attempt(response: Response<Body>, attempt: Attempt) -> Answer {
         limits: config.limits,
         stream: config.stream,
         affinity: Arc::new(Affinity::new(config.affinity)),
+        mark_reasoning: true,
         metrics: Metrics::new().unwrap(),
         bench: Arc::new(Bench::new(config.bench, Metrics::new().unwrap())),
     };
