@@ -167,7 +167,11 @@ pub(crate) fn backend_stack(
     affinity: &Arc<Affinity>,
     metrics: &Metrics,
 ) -> BackendStack {
-    let policy = Policy { attempts_max: config.limits.attempts_max, retry: config.retry };
+    let policy = Policy {
+        attempts_max: config.limits.attempts_max,
+        retry: config.retry,
+        memory: config.exhausted.memory,
+    };
     let settings = Settings {
         rules: config.rules.clone(),
         limits: config.limits,

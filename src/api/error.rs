@@ -66,6 +66,10 @@ pub enum ApiError {
         /// The limit.
         timeout: Duration,
     },
+    /// The response that the request continues is not where it could be answered now. Clients send the
+    /// whole conversation again when they hear this code.
+    #[error("Previous response not found.")]
+    PreviousResponse,
     /// The path of a model that no route serves.
     #[error("no route serves the model {model:?}")]
     ModelNotFound {
@@ -104,10 +108,12 @@ pub enum ApiError {
     Internal,
 }
 
-/// What is told of a chain that failed where an event has to say it.
-pub fn in_event(exhausted: &Exhausted) -> (&'static str, String) {
+/// What is told of a chain that failed where an event has to say it. `is_final`: with a code that Codex
+/// does not retry, and under which it shows our own words (codex-cli 0.169).
+pub fn in_event(exhausted: &Exhausted, is_final: bool) -> (&'static str, String) {
     let code = match status_of(exhausted) {
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_exceeded",
+        _ if is_final => "invalid_prompt",
         _ => "all_backends_failed",
     };
     (code, in_words(exhausted))
@@ -145,6 +151,11 @@ impl ApiError {
             Self::Encoding { .. } => {
                 invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_encoding"), None)
             }
+            Self::PreviousResponse => invalid(
+                StatusCode::BAD_REQUEST,
+                Some("previous_response_not_found"),
+                Some("previous_response_id"),
+            ),
             Self::Unreadable | Self::Undecodable => invalid(StatusCode::BAD_REQUEST, None, None),
             Self::Slow { .. } => {
                 invalid(StatusCode::REQUEST_TIMEOUT, Some("request_body_timeout"), None)
@@ -238,7 +249,7 @@ pub fn capped(wait: Duration, max: Duration) -> HeaderValue {
 fn status_of(exhausted: &Exhausted) -> StatusCode {
     let any = |class| exhausted.attempts.iter().any(|(_, failure)| failure.class == class);
     let all = |class| exhausted.attempts.iter().all(|(_, failure)| failure.class == class);
-    if any(Class::RateLimit) {
+    if exhausted.asks_to_wait() {
         StatusCode::TOO_MANY_REQUESTS
     } else if any(Class::Overloaded) || exhausted.attempts.is_empty() {
         StatusCode::SERVICE_UNAVAILABLE

@@ -2,24 +2,29 @@
 //! hands both to the backend stack.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, UPGRADE};
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use tower::ServiceExt as _;
 
-use super::error::{ApiError, capped};
+use super::error::{ApiError, capped, in_event};
 use super::{Api, Live, encoding};
-use crate::backend::affinity::Conversation;
+use crate::backend::affinity::{Conversation, Stored};
+use crate::backend::answer::Exhausted;
 use crate::backend::attempt::{Opening, Original, Planned};
 use crate::backend::headers::retry_after;
 use crate::backend::route::Plan;
+use crate::config::checked::{self, ExhaustedStyle};
 use crate::telemetry::record::Record;
 use crate::wire::blob::issuers;
+use crate::wire::continuation::Continuation;
+use crate::wire::lifecycle::response_created;
 use crate::wire::request::{Envelope, EnvelopeError};
 
 /// `POST /v1/responses`.
@@ -53,12 +58,14 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let body = tokio::time::timeout(live.config.server.body_timeout, read)
         .await
         .map_err(|_| ApiError::Slow { timeout: live.config.server.body_timeout })??;
-    let (envelope, body) = under_own_id(live, body)?;
+    let envelope = Envelope::read(&body)?;
+    let (stored, envelope, body) = continued(live, envelope, body)?;
     record.asked(&envelope.model, envelope.stream);
     let plan = live.routes.plan(&envelope.model).ok_or_else(|| unknown_model(live, &envelope))?;
     record.routed(&plan.route.name);
     let conversation = live.affinity.conversation(&plan.route.name, &envelope, &parts.headers);
-    let plan = overridden(live, plan, conversation, &parts.headers)?;
+    let mut plan = overridden(live, plan, conversation, &parts.headers)?;
+    pin(&mut plan, stored.as_ref())?;
 
     let told = record.clone();
     let deadline = record.started() + live.config.limits.request_timeout;
@@ -66,15 +73,26 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let is_announced = live.config.stream.announce_after.is_some();
     let opening = if is_announced { Opening::watched() } else { Opening::default() };
     let issuers = issuers(&body);
-    let original =
-        Original { envelope, body, headers, record, issuers, conversation, opening, deadline };
-    let original = Arc::new(original);
+    let wants_event = envelope.stream && wants_event(&live.config.exhausted, &headers);
+    let original = Arc::new(Original {
+        envelope,
+        body,
+        headers,
+        record,
+        issuers,
+        conversation,
+        opening,
+        wants_event,
+        deadline,
+    });
     let limits = live.config.retry_after;
+    let is_pinned = plan.is_pinned;
+    let failing = original.clone();
     match live.stack.clone().oneshot(Planned { original, plan }).await {
         Ok(mut response) => {
             // Codex sleeps as long as it is told, so no backend's own number goes out unread.
             if response.headers().contains_key(RETRY_AFTER) {
-                let wait = retry_after(response.headers(), std::time::SystemTime::now());
+                let wait = retry_after(response.headers(), SystemTime::now());
                 let wait = capped(wait.unwrap_or(limits.default), limits.max);
                 response.headers_mut().insert(RETRY_AFTER, wait);
             }
@@ -82,22 +100,71 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
         }
         Err(exhausted) => {
             told.exhausted();
+            if is_pinned {
+                return Err(ApiError::PreviousResponse);
+            }
+            if failing.wants_event && !exhausted.asks_to_wait() {
+                return Ok(exhausted_stream(&exhausted, &failing.envelope.model));
+            }
             Err(ApiError::Exhausted { exhausted, retry_after: limits })
         }
     }
 }
 
-/// The request, with the id by which its backend knows the response that it continues.
-fn under_own_id(live: &Live, body: Bytes) -> Result<(Envelope, Bytes), EnvelopeError> {
-    let envelope = Envelope::read(&body)?;
+/// Whether a client has to be told by an event that every target failed: it would repeat the request
+/// again and again whatever the status.
+fn wants_event(exhausted: &checked::Exhausted, headers: &HeaderMap) -> bool {
+    let is_one_of = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        exhausted.event_clients.iter().any(|prefix| value.starts_with(prefix.as_str()))
+    };
+    match exhausted.style {
+        ExhaustedStyle::Http => false,
+        ExhaustedStyle::Event => true,
+        ExhaustedStyle::Auto => is_one_of("originator") || is_one_of("user-agent"),
+    }
+}
+
+/// A stream that begins and fails, with a code that its client takes as final.
+fn exhausted_stream(exhausted: &Exhausted, model: &str) -> Response {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let id = format!("resp_{}", uuid::Uuid::now_v7().simple());
+    let created = response_created(model, now.map_or(0, |now| now.as_secs()), &id);
+    let (code, message) = in_event(exhausted, true);
+    let failed = Continuation::new(created.clone()).failed(code, &message);
+    let mut response = Response::new(Body::from([created, failed].concat()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Where the response is stored that a request continues, and the request with the id by which it is
+/// known there.
+fn continued(
+    live: &Live,
+    envelope: Envelope,
+    body: Bytes,
+) -> Result<(Option<Stored>, Envelope, Bytes), EnvelopeError> {
     let told = envelope.previous_response_id.as_deref();
-    match told.and_then(|told| live.affinity.own_id(told)) {
+    let stored = told.and_then(|told| live.affinity.stored(told));
+    match stored.as_ref().and_then(|stored| stored.own_id.clone()) {
         Some(own) => {
             let body = envelope.with_previous_response(&body, &own);
-            Ok((Envelope::read(&body)?, body))
+            Ok((stored, Envelope::read(&body)?, body))
         }
-        None => Ok((envelope, body)),
+        None => Ok((stored, envelope, body)),
     }
+}
+
+/// Leaves of a chain only the backend that has what the request continues. Where that is not known, the
+/// chain stays as it is: a backend that does not have it says so.
+fn pin(plan: &mut Plan, stored: Option<&Stored>) -> Result<(), ApiError> {
+    let Some(stored) = stored else { return Ok(()) };
+    let before = plan.targets.len();
+    plan.targets.retain(|target| target.backend.name == stored.backend);
+    plan.is_pinned = plan.targets.len() < before;
+    if plan.targets.is_empty() { Err(ApiError::PreviousResponse) } else { Ok(()) }
 }
 
 /// The chain that the client's own headers ask for; else the route's, with the target in front that

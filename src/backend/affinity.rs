@@ -2,8 +2,8 @@
 //! reasoning keep working.
 //!
 //! A conversation is known by its `prompt_cache_key`, else by the session that the client names in a
-//! header, else by the response that it continues. The table is bounded and holds no text of clients:
-//! keys are hashed.
+//! header. A request that continues a stored response can be answered only where that is stored. The
+//! tables are bounded and hold no text of clients: keys are hashed.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,6 @@ const SESSION_HEADERS: [&str; 3] = ["thread-id", "session-id", "session_id"];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
     key: Option<u64>,
-    /// Whether its key stays the same from turn to turn.
-    is_named: bool,
 }
 
 /// Where conversations are.
@@ -35,8 +33,16 @@ pub struct Affinity {
     settings: checked::Affinity,
     hasher: RandomState,
     seats: Arc<Mutex<LruCache<u64, Seat>>>,
-    /// The ids of responses that clients know under another one.
-    renamed: Arc<Mutex<LruCache<u64, Arc<str>>>>,
+    stored: Arc<Mutex<LruCache<u64, Stored>>>,
+}
+
+/// Where a response is stored that a request may continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The backend that gave it.
+    pub backend: Arc<str>,
+    /// The id by which that backend knows it, where the client knows it by another one.
+    pub own_id: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +66,7 @@ impl Affinity {
             settings,
             hasher: RandomState::new(),
             seats: Arc::new(Mutex::new(LruCache::unbounded())),
-            renamed: Arc::new(Mutex::new(LruCache::unbounded())),
+            stored: Arc::new(Mutex::new(LruCache::unbounded())),
         }
     }
 
@@ -78,19 +84,11 @@ impl Affinity {
         envelope: &Envelope,
         headers: &HeaderMap,
     ) -> Conversation {
-        if !self.settings.enabled {
-            return Conversation { key: None, is_named: true };
-        }
         let session = || SESSION_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
         let name = envelope.prompt_cache_key.as_deref().or_else(session);
-        match (name, &envelope.previous_response_id) {
-            // One session may ask for several models, each with a chain of its own.
-            (Some(name), _) => {
-                Conversation { key: Some(self.hash(&[route, name])), is_named: true }
-            }
-            (None, Some(id)) => Conversation { key: Some(self.hash(&[id])), is_named: false },
-            (None, None) => Conversation { key: None, is_named: false },
-        }
+        // One session may ask for several models, each with a chain of its own.
+        let key = name.filter(|_| self.settings.enabled).map(|name| self.hash(&[route, name]));
+        Conversation { key }
     }
 
     /// Puts the target that served a conversation last in front, unless the conversation has been idle
@@ -116,7 +114,7 @@ impl Affinity {
 
     /// A target serves a conversation.
     pub fn served(&self, conversation: Conversation, target: &Target) {
-        if let Some(key) = conversation.key.filter(|_| conversation.is_named) {
+        if let Some(key) = conversation.key {
             self.seat(key, target);
         }
     }
@@ -130,28 +128,29 @@ impl Affinity {
         }
     }
 
-    /// Whether the conversation can go on only under the name of the response that a target gives.
-    pub fn needs_response_id(&self, conversation: Conversation) -> bool {
-        !conversation.is_named
+    /// A backend has stored a response under an id.
+    pub fn stores(&self, id: &str, backend: &Arc<str>) {
+        self.store(id, Stored { backend: backend.clone(), own_id: None });
     }
 
-    /// A target gives a response that a conversation may continue.
-    pub fn gave(&self, response_id: &str, target: &Target) {
-        self.seat(self.hash(&[response_id]), target);
-    }
-
-    /// A client knows a response by another id than its backend.
+    /// A client knows a stored response by another id than its backend.
     pub fn renamed(&self, told: &str, own: &str) {
-        let mut renamed = lock(&self.renamed);
-        renamed.put(self.hash(&[told]), own.into());
-        while renamed.len() > self.settings.entries_max {
-            renamed.pop_lru();
+        if let Some(stored) = self.stored(own) {
+            self.store(told, Stored { own_id: Some(own.into()), ..stored });
         }
     }
 
-    /// The id by which its backend knows a response that a client knows by another one.
-    pub fn own_id(&self, told: &str) -> Option<Arc<str>> {
-        lock(&self.renamed).get(&self.hash(&[told])).cloned()
+    /// Where a response is stored, as far as that is known.
+    pub fn stored(&self, id: &str) -> Option<Stored> {
+        lock(&self.stored).get(&self.hash(&[id])).cloned()
+    }
+
+    fn store(&self, id: &str, stored: Stored) {
+        let mut all = lock(&self.stored);
+        all.put(self.hash(&[id]), stored);
+        while all.len() > self.settings.entries_max {
+            all.pop_lru();
+        }
     }
 
     fn seat(&self, key: u64, target: &Target) {
@@ -225,10 +224,6 @@ mod tests {
         assert_eq!(setup.conversation(r#"{"model":"m","prompt_cache_key":"k"}"#, both), by_key);
         let by_header = setup.conversation(r#"{"model":"m"}"#, both);
         assert_ne!(by_header, by_key);
-        assert_eq!(
-            setup.conversation(r#"{"model":"m","previous_response_id":"r"}"#, both),
-            by_header
-        );
         assert_eq!(setup.conversation(r#"{"model":"m"}"#, &[]).key, None);
     }
 
@@ -277,23 +272,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name_it_is_known_by_the_response_that_it_continues() {
-        let setup = Setup::new();
-        let first = setup.conversation(r#"{"model":"m"}"#, &[]);
-        assert!(setup.affinity.needs_response_id(first));
-        setup.affinity.gave("resp_1", &setup.plan.targets[1]);
-        let next = setup.conversation(r#"{"model":"m","previous_response_id":"resp_1"}"#, &[]);
-        assert_eq!(setup.order(next), "bac");
+    fn it_is_known_where_a_response_is_stored() {
+        let affinity = Setup::new().affinity;
+        affinity.stores("resp_1", &"b".into());
+        affinity.renamed("resp_told", "resp_1");
+        affinity.renamed("resp_x", "resp_unknown");
+        let stored = Stored { backend: "b".into(), own_id: None };
+        assert_eq!(affinity.stored("resp_1"), Some(stored.clone()));
+        let renamed = Stored { own_id: Some("resp_1".into()), ..stored };
+        assert_eq!(affinity.stored("resp_told"), Some(renamed));
+        assert_eq!(affinity.stored("resp_x"), None);
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_tables_are_bounded() {
         let setup = Setup::new();
         let small = checked::Affinity { entries_max: 10, ..config().affinity };
         let affinity = Affinity::new(small);
         for number in 0..100 {
-            affinity.gave(&format!("resp_{number}"), &setup.plan.targets[1]);
+            affinity.stores(&format!("resp_{number}"), &"b".into());
+            affinity.served(Conversation { key: Some(number) }, &setup.plan.targets[1]);
         }
-        assert_eq!(lock(&affinity.seats).len(), 10);
+        assert_eq!((lock(&affinity.seats).len(), lock(&affinity.stored).len()), (10, 10));
     }
 }

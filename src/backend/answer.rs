@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::Response;
 
 use super::Target;
-use crate::verdict::Failure;
+use crate::verdict::{Class, Failure};
 
 /// An answer with its verdict. The policy of failover exists only for this, never for a response.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Answer {
 }
 
 /// Every target that could be tried has failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("every target failed")]
 pub struct Exhausted {
     /// Each failed attempt, in order. Empty when everything was on the bench and left there.
@@ -26,6 +26,11 @@ pub struct Exhausted {
 }
 
 impl Exhausted {
+    /// Whether a backend was only busy with too many requests, so that waiting would help.
+    pub fn asks_to_wait(&self) -> bool {
+        self.attempts.iter().any(|(_, failure)| failure.class == Class::RateLimit)
+    }
+
     /// The shortest wait that a backend asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         self.attempts.iter().filter_map(|(_, failure)| failure.retry_after).min()

@@ -36,6 +36,8 @@ pub struct Original {
     pub conversation: Conversation,
     /// What a stream has shown before its output.
     pub opening: Opening,
+    /// Whether its client has to be told by an event, and not by a status, that every target failed.
+    pub wants_event: bool,
     /// When its answer has to be there, or the first output of a stream.
     pub deadline: Instant,
 }

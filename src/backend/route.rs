@@ -43,6 +43,9 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// The model that the client asked for.
     pub asked: Arc<str>,
+    /// Whether the request continues what only its one backend has, so that others of the chain are no
+    /// help.
+    pub is_pinned: bool,
 }
 
 impl Routes {
@@ -90,7 +93,7 @@ impl Routes {
             model: link.model.clone().unwrap_or_else(|| asked.clone()),
         };
         let targets = route.chain.iter().map(target).collect();
-        Some(Plan { route: route.clone(), targets, asked })
+        Some(Plan { route: route.clone(), targets, asked, is_pinned: false })
     }
 
     /// The targets of a chain that a client writes, such as `openai, azure:gpt-5-eu`: backends, and

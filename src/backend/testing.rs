@@ -57,6 +57,7 @@ pub(crate) fn original(body: &str) -> Original {
         record: Record::new("req_test".to_owned()),
         conversation: Conversation::default(),
         opening: Opening::watched(),
+        wants_event: false,
         deadline: Instant::now() + Duration::from_secs(900),
     }
 }

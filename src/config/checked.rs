@@ -35,6 +35,8 @@ pub struct Config {
     pub mark_reasoning: bool,
     /// What clients are told about waiting.
     pub retry_after: RetryAfter,
+    /// How clients are told that every target failed.
+    pub exhausted: Exhausted,
     /// How credentials are kept fresh.
     pub credentials: Credentials,
     /// The failure table's changes.
@@ -173,6 +175,28 @@ pub struct RetryAfter {
     pub default: Duration,
     /// At most.
     pub max: Duration,
+}
+
+/// How clients are told that every target failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// By what.
+    pub style: ExhaustedStyle,
+    /// What the `originator` or `user-agent` of those begins with that `auto` tells by an event.
+    pub event_clients: Vec<String>,
+    /// How long what is known of a dead chain is repeated.
+    pub memory: Duration,
+}
+
+/// By what a streaming client is told that every target failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExhaustedStyle {
+    /// A status.
+    Http,
+    /// An event of a stream.
+    Event,
+    /// An event for clients that repeat what has a status.
+    Auto,
 }
 
 /// How credentials are kept fresh.

@@ -122,6 +122,7 @@ impl RequestGuard {
         match self.status {
             None => Outcome::ClientGone,
             Some(_) => match story.attempts.last().map(|attempt| &attempt.state) {
+                None if story.is_exhausted => Outcome::Failed,
                 None => Outcome::Rejected,
                 Some(AttemptState::Failed(failure))
                     if matches!(failure.action, Action::Return | Action::NextLarger) =>

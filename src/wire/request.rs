@@ -20,6 +20,8 @@ pub struct Envelope {
     pub stream: bool,
     /// Whether the client asks for a background response, whose answer is `queued` and not finished.
     pub background: bool,
+    /// Whether the backend stores the response, so that a later request can continue it.
+    pub store: bool,
     /// What the client calls the conversation, so that its prompts are cached together.
     pub prompt_cache_key: Option<String>,
     /// The response that the request continues.
@@ -79,6 +81,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     background: Option<&'a RawValue>,
     #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
     prompt_cache_key: Option<&'a RawValue>,
     #[serde(borrow)]
     previous_response_id: Option<&'a RawValue>,
@@ -125,6 +129,8 @@ impl Envelope {
         Ok(Self {
             model,
             stream: flag("stream", fields.stream)?,
+            // It does unless it is told not to; whatever else stands there is for the backend to judge.
+            store: fields.store.is_none_or(|store| store.get() != "false"),
             background: flag("background", fields.background)?,
             prompt_cache_key: string(fields.prompt_cache_key),
             previous_response_id: string(fields.previous_response_id),

@@ -41,10 +41,10 @@ async fn a_conversation_stays_with_the_backend_that_served_it() {
 }
 
 #[tokio::test]
-async fn a_conversation_without_a_name_is_known_by_its_last_response() {
+async fn what_continues_a_stored_response_goes_where_it_is_stored() {
     for stream in [false, true] {
         let rig = Rig::new(&[Fault::S401, Fault::Ok]).await;
-        let first = ask(&rig, &[], json!({ "stream": stream })).await;
+        let first = ask(&rig, &[("thread-id", "one")], json!({ "stream": stream })).await;
         let id = if stream {
             first.events()[0]["response"]["id"].clone()
         } else {
@@ -54,8 +54,35 @@ async fn a_conversation_without_a_name_is_known_by_its_last_response() {
         rig.backends[0].play(Fault::Ok);
         let next = ask(&rig, &[], json!({ "previous_response_id": id })).await;
         assert_eq!(backend(&next), "secondary");
-        assert_eq!(backend(&ask(&rig, &[], json!({})).await), "primary");
+        // The fault backends' responses all have the same id.
+        assert_eq!(backend(&ask(&rig, &[], json!({ "store": false })).await), "primary");
+
+        rig.backends[1].play(Fault::S500);
+        let fields = json!({ "previous_response_id": id, "stream": stream });
+        let lost = ask(&rig, &[], fields).await;
+        assert_eq!(lost.status, 400, "never a fresh start that nobody asked for");
+        assert_eq!(lost.json()["error"]["code"], "previous_response_not_found");
+        assert_eq!(lost.json()["error"]["param"], "previous_response_id");
+        assert_eq!(rig.counts()[0], 2, "the other one does not have it");
     }
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_not_remembered() {
+    let rig = Rig::new(&[Fault::S401, Fault::Ok]).await;
+    let id = ask(&rig, &[], json!({ "store": false })).await.json()["id"].clone();
+    rig.backends[0].play(Fault::Ok);
+    let next = ask(&rig, &[], json!({ "previous_response_id": id })).await;
+    assert_eq!(backend(&next), "primary");
+}
+
+#[tokio::test]
+async fn a_lone_backend_that_fails_speaks_for_itself() {
+    let rig = Rig::new(&[Fault::Ok]).await;
+    let id = ask(&rig, &[], json!({})).await.json()["id"].clone();
+    rig.backends[0].play(Fault::S500);
+    let failed = ask(&rig, &[], json!({ "previous_response_id": id })).await;
+    assert_eq!((failed.status, failed.body), (500, rig.ask_directly(0, false).await.body));
 }
 
 #[tokio::test]

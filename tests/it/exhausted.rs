@@ -3,7 +3,7 @@
 use serde_json::json;
 use sidestep::faults::catalogue::Fault;
 
-use crate::kit::Rig;
+use crate::kit::{Rig, client, read, request};
 
 #[tokio::test]
 async fn several_failures_become_one_error_in_the_openai_shape() {
@@ -203,4 +203,52 @@ async fn no_text_of_a_backend_is_in_the_error() {
     for words in ["The server had an error", "usage limit", "usage_limit_reached", "plus"] {
         assert!(!text.contains(words), "{words}: {text}");
     }
+}
+
+#[tokio::test]
+async fn clients_that_repeat_what_has_a_status_may_be_told_by_an_event() {
+    for (style, client_name, is_event) in [
+        ("auto", "codex_exec", true),
+        ("auto", "OpenAI/Python", false),
+        ("event", "OpenAI/Python", true),
+        ("http", "codex_exec", false),
+    ] {
+        let rig =
+            Rig::with(&[Fault::S401, Fault::S500], &format!("exhausted.style = \"{style}\"\n"))
+                .await;
+        let request = client().post(rig.url("/v1/responses")).header("originator", client_name);
+        let reply = read(request.body(r#"{"model":"m","stream":true}"#)).await;
+        assert_eq!(reply.status == 200, is_event, "{style} {client_name}");
+        if is_event {
+            let events = reply.events();
+            assert_eq!(reply.types(), ["response.created", "response.failed"]);
+            let error = &events[1]["response"]["error"];
+            assert_eq!(error["code"], "invalid_prompt", "Codex does not repeat that");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("primary") && message.contains("secondary"), "{message}");
+            assert_eq!(events[1]["response"]["id"], events[0]["response"]["id"]);
+        }
+        assert!(rig.metric("sidestep_requests_total").await[0].contains("outcome=\"failed\""));
+    }
+}
+
+#[tokio::test]
+async fn who_wants_json_or_may_wait_is_always_told_by_a_status() {
+    let rig = Rig::with(&[Fault::S500], "exhausted.style = \"event\"\n").await;
+    assert_eq!(rig.ask(false).await.status, 500);
+    let rig = Rig::with(&[Fault::S429, Fault::S429], "exhausted.style = \"event\"\n").await;
+    assert_eq!(rig.ask(true).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_dead_chain_is_asked_once_in_a_while() {
+    let keys = "bench.enabled = true\nexhausted.memory = \"1h\"\n";
+    let rig = Rig::with(&[Fault::S401, Fault::S401], keys).await;
+    let first = rig.ask(false).await;
+    let second = rig.ask(false).await;
+    assert_eq!((second.status, second.json()), (first.status, first.json()));
+    assert_eq!(rig.counts(), [1, 1]);
+    rig.backends[0].play(Fault::Ok);
+    let other = rig.send(&request("other", false).to_string()).await;
+    assert_eq!(other.status, 200, "another model is another chain");
 }

@@ -100,9 +100,12 @@ fn watch_the_log() {
 /// Nothing is waited for and nothing benched, where `more` does not say otherwise.
 pub(crate) fn calm(more: &str) -> String {
     let mut toml = String::new();
-    for (key, value) in
-        [("retry.delay_max", "\"0ms\""), ("retry.wait_max", "\"0ms\""), ("bench.enabled", "false")]
-    {
+    for (key, value) in [
+        ("retry.delay_max", "\"0ms\""),
+        ("retry.wait_max", "\"0ms\""),
+        ("bench.enabled", "false"),
+        ("exhausted.memory", "\"0s\""),
+    ] {
         if !more.contains(key) {
             writeln!(toml, "{key} = {value}").unwrap();
         }

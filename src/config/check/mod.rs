@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::verdict::{Action, Class, Rules};
 
-use super::checked::{self, Config, Timeouts};
+use super::checked::{self, Config, ExhaustedStyle, Timeouts};
 use super::load::Origin;
 use super::problem::Problem;
 use super::written::{self, Written};
@@ -59,6 +59,7 @@ pub(super) fn check(
             default: written.retry_after.default.0.min(written.retry_after.max.0),
             max: written.retry_after.max.0,
         },
+        exhausted: check.exhausted(&written.exhausted),
         credentials,
         rules,
         backends,
@@ -163,6 +164,24 @@ impl Check<'_> {
             after_error_timeout: stream.after_error_timeout.0,
             after_terminal_timeout: stream.after_terminal_timeout.0,
         }
+    }
+
+    fn exhausted(&mut self, exhausted: &written::Exhausted) -> checked::Exhausted {
+        let style = match exhausted.style.as_str() {
+            "http" => ExhaustedStyle::Http,
+            "event" => ExhaustedStyle::Event,
+            "auto" => ExhaustedStyle::Auto,
+            other => {
+                let allowed = "\"http\", \"event\" or \"auto\"";
+                self.wrong("exhausted.style", quoted(other), allowed);
+                ExhaustedStyle::Http
+            }
+        };
+        let event_clients = exhausted.event_clients.clone();
+        if event_clients.iter().any(String::is_empty) {
+            self.wrong("exhausted.event_clients", "\"\"", "what a client's name begins with");
+        }
+        checked::Exhausted { style, event_clients, memory: exhausted.memory.0 }
     }
 
     fn retry(&mut self, retry: &written::Retry) -> checked::Retry {

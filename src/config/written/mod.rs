@@ -37,6 +37,8 @@ pub struct Written {
     pub bench: Bench,
     /// `[affinity]`.
     pub affinity: Affinity,
+    /// `[exhausted]`.
+    pub exhausted: Exhausted,
     /// `[conversation]`.
     pub conversation: Conversation,
     /// `[retry_after]`.
@@ -175,6 +177,18 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Retries a second whatever the share.
     pub budget_min: u32,
+}
+
+/// `[exhausted]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exhausted {
+    /// `http`, `event` or `auto`.
+    pub style: String,
+    /// Beginnings of `originator` and `user-agent`.
+    pub event_clients: Vec<String>,
+    /// How long what is known of a dead chain is repeated.
+    pub memory: Span,
 }
 
 /// `[conversation]`.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Settings;
 use crate::backend::answer::Exhausted;
+use crate::backend::attempt::Original;
 use crate::telemetry::record::Record;
 use crate::wire::continuation::Continuation;
 use crate::wire::error_object::ErrorObject;
@@ -26,6 +27,7 @@ const HEARTBEAT: &str = r#"{"type":"keepalive"}"#;
 pub(super) struct Announced {
     settings: Arc<Settings>,
     record: Record,
+    wants_event: bool,
     beats: Interval,
     stream: Continuation,
     /// Whether it is remembered whose response the client knows under which id.
@@ -47,7 +49,7 @@ enum Stage {
 impl Announced {
     pub(super) fn new(
         settings: Arc<Settings>,
-        record: Record,
+        original: &Original,
         created: Bytes,
         answer: BoxFuture<'static, Result<Response<Body>, Exhausted>>,
     ) -> Self {
@@ -58,7 +60,8 @@ impl Announced {
         Self {
             beats,
             settings,
-            record,
+            record: original.record.clone(),
+            wants_event: original.wants_event,
             stream: Continuation::new(created.clone()),
             is_remembered: false,
             created: Some(created),
@@ -126,7 +129,7 @@ impl Announced {
             Ok(response) => response,
             Err(exhausted) => {
                 self.record.exhausted();
-                let (code, message) = (self.settings.explain)(&exhausted);
+                let (code, message) = (self.settings.explain)(&exhausted, self.wants_event);
                 return Some(self.stream.failed(code, &message));
             }
         };

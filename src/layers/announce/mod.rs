@@ -33,8 +33,9 @@ pub struct Settings {
     pub event_bytes_max: usize,
     /// Bytes of an error that comes as JSON.
     pub answer_bytes_max: usize,
-    /// The code and the words for a chain that failed.
-    pub explain: fn(&Exhausted) -> (&'static str, String),
+    /// The code and the words for a chain that failed; with a code that clients take as final if the
+    /// second one says so.
+    pub explain: fn(&Exhausted, bool) -> (&'static str, String),
     /// Remembers which id stands for which.
     pub affinity: Arc<Affinity>,
 }
@@ -111,7 +112,7 @@ fn announce(
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let body = Announced::new(settings, original.record.clone(), created, answer);
+    let body = Announced::new(settings, original, created, answer);
     let mut response = Response::new(body.into_body());
     *response.headers_mut() = headers;
     response

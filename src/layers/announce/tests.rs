@@ -22,7 +22,7 @@ async fn ask(stream: bool, time: Duration, answer: Answer) -> (Answer, Duration)
         heartbeat: Duration::from_secs(10),
         event_bytes_max: 1000,
         answer_bytes_max: 1000,
-        explain: |_| ("all_backends_failed", "none".to_owned()),
+        explain: |_, _| ("all_backends_failed", "none".to_owned()),
         affinity: Arc::new(Affinity::new(config().affinity)),
     };
     let mut answer = Some(answer);
@@ -136,7 +136,7 @@ async fn a_beginning_that_a_backend_has_shown_is_the_one_that_is_told() {
         heartbeat: AFTER,
         event_bytes_max: 1000,
         answer_bytes_max: 1000,
-        explain: |_| ("", String::new()),
+        explain: |_, _| ("", String::new()),
         affinity: Arc::new(Affinity::new(config().affinity)),
     };
     let inner = tower::service_fn(|_: Planned| std::future::pending::<Answer>());

@@ -20,9 +20,7 @@ use crate::verdict::{Class, Stage};
 struct Chain {
     plan: Plan,
     bench: Arc<Bench>,
-    affinity: Arc<Affinity>,
-    metrics: Metrics,
-    policy: Policy,
+    layer: FailoverLayer,
     behaviour: Arc<Mutex<HashMap<String, Behaviour>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -48,12 +46,12 @@ impl Chain {
 
     fn with(settings: checked::Bench, policy: Policy) -> Self {
         let metrics = Metrics::new().unwrap();
+        let bench = Arc::new(Bench::new(settings, metrics.clone()));
+        let affinity = Arc::new(Affinity::new(config().affinity));
         Self {
             plan: plan(),
-            bench: Arc::new(Bench::new(settings, metrics.clone())),
-            affinity: Arc::new(Affinity::new(config().affinity)),
-            metrics,
-            policy,
+            layer: FailoverLayer::new(policy, bench.clone(), affinity, metrics),
+            bench,
             behaviour: Arc::default(),
             asked: Arc::default(),
         }
@@ -68,8 +66,7 @@ impl Chain {
     }
 
     async fn send(self) -> bool {
-        let (bench, affinity) = (self.bench.clone(), self.affinity.clone());
-        let layer = FailoverLayer::new(self.policy, bench, affinity, self.metrics.clone());
+        let layer = self.layer.clone();
         let planned = request(self.plan.clone(), false);
         let inner = tower::service_fn(move |attempt: Attempt| {
             let name = attempt.target.backend.name.to_string();
@@ -323,4 +320,18 @@ async fn who_has_little_left_comes_last_until_it_is_full_again() {
     left(4.0);
     left(50.0);
     assert_eq!(chain.ask().await, "a", "it has enough again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_chain_is_answered_from_memory_for_a_while() {
+    let chain = Chain::with(config().bench, Policy { memory: seconds(2), ..POLICY });
+    for name in ["a", "b", "c"] {
+        chain.set(name, wants(Class::Quota, Action::Next, None));
+    }
+    assert_eq!(chain.ask().await, "abc");
+    assert_eq!(chain.ask().await, "");
+    advance(seconds(1)).await;
+    assert!(!chain.clone().send().await, "it hears what the last one heard");
+    advance(seconds(2)).await;
+    assert_eq!(chain.ask().await.len(), 3, "then it is tried again");
 }

@@ -4,6 +4,7 @@
 //! `limits.attempts_max`; with one credential, a target is asked three times at most: once more after a
 //! renewal, once more after a failure that is worth a retry.
 
+mod memory;
 mod walk;
 
 use std::convert::Infallible;
@@ -22,8 +23,10 @@ use crate::backend::answer::{Answer, Exhausted};
 use crate::backend::attempt::{Attempt, Original, Planned};
 use crate::backend::bench::Bench;
 use crate::backend::refused::Field;
+use crate::backend::route::Plan;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Action, Failure, Repair};
+use memory::Memory;
 pub use walk::Policy;
 use walk::{Step, Walk};
 
@@ -33,6 +36,7 @@ pub struct FailoverLayer {
     policy: Policy,
     bench: Arc<Bench>,
     affinity: Arc<Affinity>,
+    memory: Arc<Memory>,
     metrics: Metrics,
 }
 
@@ -45,7 +49,8 @@ impl FailoverLayer {
         affinity: Arc<Affinity>,
         metrics: Metrics,
     ) -> Self {
-        Self { policy, bench, affinity, metrics }
+        let memory = Arc::new(Memory::new(policy.memory));
+        Self { policy, bench, affinity, memory, metrics }
     }
 }
 
@@ -53,8 +58,8 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Failover<S> {
-        let Self { policy, bench, affinity, metrics } = self.clone();
-        Failover { inner, policy, bench, affinity, metrics }
+        let Self { policy, bench, affinity, memory, metrics } = self.clone();
+        Failover { inner, policy, bench, affinity, memory, metrics }
     }
 }
 
@@ -65,6 +70,7 @@ pub struct Failover<S> {
     policy: Policy,
     bench: Arc<Bench>,
     affinity: Arc<Affinity>,
+    memory: Arc<Memory>,
     metrics: Metrics,
 }
 
@@ -95,10 +101,7 @@ where
 {
     async fn run(self, Planned { original, plan }: Planned) -> Result<Response<Body>, Exhausted> {
         let deadline = original.deadline;
-        let Some(mut walk) = Walk::begin(self.policy, &self.bench, &plan.targets, deadline) else {
-            self.metrics.exhausted(&plan.route.name);
-            return Err(Exhausted { attempts: Vec::new() });
-        };
+        let mut walk = self.begin(&plan, deadline)?;
         let mut failed = Vec::new();
         let mut is_stripped = false;
         loop {
@@ -147,22 +150,31 @@ where
                     is_stripped = false;
                     self.tell(original.record.id(), target, walk.target(), &failure);
                 }
-                Step::Return => match own_words {
-                    Some(own_words) => return Ok(own_words),
-                    None => break,
-                },
+                Step::Return => return own_words.ok_or(Exhausted { attempts: failed }),
                 Step::GiveUp => {
                     self.gave_up(original.record.id(), &plan.route.name, target, &failure);
-                    match own_words {
-                        // The words of one among several would hide what the others said.
-                        Some(own_words) if plan.targets.len() == 1 => return Ok(own_words),
-                        _ => break,
-                    }
+                    let exhausted = Exhausted { attempts: failed };
+                    self.memory.keep(&self.bench, &plan.targets, &exhausted);
+                    // The words of one among several would hide what the others said.
+                    let is_alone = plan.targets.len() == 1 && !plan.is_pinned;
+                    return own_words.filter(|_| is_alone).ok_or(exhausted);
                 }
             }
             original.record.waited(began.elapsed());
         }
-        Err(Exhausted { attempts: failed })
+    }
+
+    /// The beginning of a chain, unless it is dead and nobody asks it.
+    fn begin<'a>(&'a self, plan: &'a Plan, deadline: Instant) -> Result<Walk<'a>, Exhausted> {
+        let exhausted = match self.memory.recall(&self.bench, &plan.targets) {
+            Some(exhausted) => exhausted,
+            None => match Walk::begin(self.policy, &self.bench, &plan.targets, deadline) {
+                Some(walk) => return Ok(walk),
+                None => Exhausted { attempts: Vec::new() },
+            },
+        };
+        self.metrics.exhausted(&plan.route.name);
+        Err(exhausted)
     }
 
     fn gave_up(&self, request_id: &str, route: &str, last: &Target, failure: &Failure) {

@@ -31,6 +31,7 @@ pub(super) const POLICY: Policy = Policy {
         budget_percent: 20,
         budget_min: 2,
     },
+    memory: Duration::ZERO,
 };
 
 /// Runs a chain of `a`, `b`, `c` whose attempts end as scripted: `None` is a good answer. Returns the

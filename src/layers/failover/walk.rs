@@ -19,6 +19,8 @@ pub struct Policy {
     pub attempts_max: usize,
     /// When the same target is asked again.
     pub retry: Retry,
+    /// How long what is known of a dead chain is repeated.
+    pub memory: Duration,
 }
 
 impl Policy {

@@ -26,7 +26,7 @@ use http::{HeaderValue, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::backend::affinity::{Affinity, Conversation};
+use crate::backend::affinity::Affinity;
 use crate::backend::answer::Answer;
 use crate::backend::attempt::{Attempt, Begun, Opening};
 use crate::backend::bench::Bench;
@@ -116,7 +116,7 @@ where
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
             issuer: attempt.issuer,
-            conversation: attempt.original.conversation,
+            is_stored: attempt.original.envelope.store,
             opening: attempt.original.opening.clone(),
             wants_stream: attempt.is_stream(),
             is_background: attempt.original.envelope.background,
@@ -153,7 +153,7 @@ struct Inspection {
     target: Target,
     credential: Arc<Credential>,
     issuer: Issuer,
-    conversation: Conversation,
+    is_stored: bool,
     opening: Opening,
     wants_stream: bool,
     is_background: bool,
@@ -240,13 +240,12 @@ impl Inspection {
         Answer::Failed(failure, own_words)
     }
 
-    /// Takes note of a response's id, where a conversation has no other name.
+    /// Takes note of who stores a response.
     fn gave(&self, id: impl FnOnce() -> Option<String>) {
-        let affinity = &self.settings.affinity;
-        if affinity.needs_response_id(self.conversation)
+        if self.is_stored
             && let Some(id) = id()
         {
-            affinity.gave(&id, &self.target);
+            self.settings.affinity.stores(&id, &self.target.backend.name);
         }
     }
 
