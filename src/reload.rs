@@ -12,7 +12,8 @@ use crate::backend::bench::Bench;
 use crate::backend::route::Routes;
 use crate::backend::transport::ClientError;
 use crate::backend::{Backends, Previous};
-use crate::config::{Config, ConfigError, checked};
+use crate::config::checked::{self, Server};
+use crate::config::{Config, ConfigError};
 use crate::telemetry::metrics::Metrics;
 
 /// Puts another configuration in the place of the one that is served.
@@ -29,8 +30,9 @@ impl Reloader {
     }
 
     /// Serves new requests by this configuration, all of it or, if anything is wrong, nothing. Running
-    /// requests finish on the old one. What happened is logged and counted.
-    pub fn reload(&self, loaded: Result<Config, ConfigError>) {
+    /// requests finish on the old one. What happened is logged and counted; gives back the
+    /// `[server]` that is served by now, if it is a new one.
+    pub fn reload(&self, loaded: Result<Config, ConfigError>) -> Option<Server> {
         let outcome = loaded.map_err(|error| error.to_string()).and_then(|config| {
             let old = self.live.load();
             live(config, Some(&old), &self.metrics).map_err(|error| error.to_string())
@@ -49,9 +51,11 @@ impl Reloader {
                     routes = new.routes.all().len(),
                     "the configuration has been loaded again"
                 );
+                Some(new.config.server)
             }
             Err(problem) => {
                 tracing::error!(problem, "the new configuration is refused, the old one stays");
+                None
             }
         }
     }
@@ -71,6 +75,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
     for (part, has_changed) in [
         ("[server]", server(old) != server(new)),
         ("[log]", old.log != new.log),
+        ("bench.file", old.bench_file != new.bench_file),
         ("limits.in_flight_max, limits.queue_*", in_flight(old) != in_flight(new)),
     ] {
         if has_changed {

@@ -13,6 +13,8 @@ use crate::verdict::{Class, Failure};
 pub enum Answer {
     /// Good: the client gets it. Output may already wait in its body.
     Relay(Response<Body>),
+    /// Not judged: the client gets it as it is, and nothing follows from it.
+    Unjudged(Response<Body>),
     /// A failure, with the backend's own words where it has some that could stand as they are.
     Failed(Failure, Option<Response<Body>>),
 }

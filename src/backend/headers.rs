@@ -135,7 +135,11 @@ fn window(answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// and `x-ratelimit-*` of OpenAI and others.
 fn windows(answer: &HeaderMap, now: SystemTime) -> impl Iterator<Item = Headroom> {
     let value = |name: &str| answer.get(name)?.to_str().ok().map(Value::from);
-    let number = move |name: &str| value(name)?.as_str()?.trim().parse::<f64>().ok();
+    // Azure says -1 for what it does not know.
+    let number = move |name: &str| {
+        let number = value(name)?.as_str()?.trim().parse::<f64>().ok()?;
+        (number.is_finite() && number >= 0.0).then_some(number)
+    };
     let codex = ["primary", "secondary"].into_iter().filter_map(move |which| {
         let used = number(&format!("x-codex-{which}-used-percent"))?;
         let after = value(&format!("x-codex-{which}-reset-after-seconds"));
@@ -238,6 +242,8 @@ mod tests {
             ),
             ("x-ratelimit-remaining-tokens: 500", None),
             ("x-ratelimit-remaining-tokens: 0", Some((0.0, None))),
+            ("x-ratelimit-remaining-tokens: -1\nx-ratelimit-limit-tokens: -1", None),
+            ("x-codex-primary-used-percent: NaN\nx-codex-secondary-used-percent: inf", None),
             ("", None),
         ] {
             let headers = parsed(written);

@@ -81,16 +81,26 @@ fn reloads(
                     None => std::future::pending().await,
                 }
             };
-            let is_due = tokio::select! {
+            let is_asked = tokio::select! {
                 Some(()) = hangup.recv() => true,
-                () = look => watch.has_changed(),
+                () = look => false,
             };
-            if is_due {
-                let loaded = watch.load();
-                if let Ok(config) = &loaded {
-                    interval = config.server.reload_interval;
+            // Files may be on a disk that takes its time.
+            let (mut its_watch, its_reloader) = (watch, reloader.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                let is_due = is_asked || its_watch.has_changed();
+                let interval = is_due.then(|| its_reloader.reload(its_watch.load())).flatten();
+                (its_watch, interval)
+            });
+            match looked.await {
+                Ok((its_watch, server)) => {
+                    watch = its_watch;
+                    interval = server.map_or(interval, |server| server.reload_interval);
                 }
-                reloader.reload(loaded);
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "no more reloads");
+                    return std::future::pending().await;
+                }
             }
         }
     })

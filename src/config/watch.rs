@@ -29,6 +29,8 @@ impl Watch {
     ///
     /// Everything that is wrong with it, at once.
     pub fn load(&mut self) -> Result<Config, ConfigError> {
+        // Found once: if it is gone for a moment, another one in another place is not meant.
+        self.sources.file = self.sources.file();
         // Before the file is read: what is written meanwhile is seen as a change.
         self.loaded = self.stamp();
         self.seen = self.loaded;
@@ -45,7 +47,7 @@ impl Watch {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        Stamp::of(&self.sources.file()?)
+        Stamp::of(self.sources.file.as_ref()?)
     }
 }
 

@@ -77,6 +77,9 @@ where
                 Answer::Relay(answer) => {
                     Answer::Relay(answer.map(|body| Guarded::wrap(body, slot)))
                 }
+                Answer::Unjudged(answer) => {
+                    Answer::Unjudged(answer.map(|body| Guarded::wrap(body, slot)))
+                }
                 failed @ Answer::Failed(..) => failed,
             })
         })

@@ -66,7 +66,7 @@ where
             let answer = answer.await?;
             let state = match &answer {
                 // Counted when its body is over: it can still break.
-                Answer::Relay(_) => AttemptState::Relayed,
+                Answer::Relay(_) | Answer::Unjudged(_) => AttemptState::Relayed,
                 Answer::Failed(failure, _) => {
                     metrics.attempt(&target.backend.name, Some(failure));
                     AttemptState::Failed(failure.clone())

@@ -2,7 +2,7 @@
 //! rest: the client keeps the id that it was told, and numbers go on rising.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::event::{EventDetail, EventKind};
 use super::lifecycle::response_failed;
@@ -14,8 +14,14 @@ pub struct Continuation {
     /// The `response.created` that was told.
     told: Bytes,
     id: String,
+    /// The number of the next event that is written here.
     next_number: u64,
+    /// Whether numbers have been given that whoever goes on does not know of.
+    is_renumbered: bool,
     giver: Giver,
+    /// The last event of another one's that went on as it was.
+    last: Bytes,
+    is_over: bool,
 }
 
 /// Who gives the rest.
@@ -23,7 +29,7 @@ pub struct Continuation {
 enum Giver {
     /// It has said nothing yet.
     Unknown,
-    /// Whoever gave the beginning: every byte may stay as it is.
+    /// Whoever gave the beginning.
     Same,
     /// Somebody else, with an id of its own.
     Other(Option<String>),
@@ -35,13 +41,43 @@ impl Continuation {
         let detail = EventDetail::read(&told);
         let number = detail.as_ref().and_then(EventDetail::sequence_number);
         let id = detail.as_ref().and_then(|detail| detail.response()?.get("id")?.as_str());
-        let id = id.unwrap_or_default().to_owned();
-        Self { told, id, next_number: number.map_or(1, |number| number + 1), giver: Giver::Unknown }
+        Self {
+            id: id.unwrap_or_default().to_owned(),
+            told,
+            next_number: number.map_or(1, |number| number + 1),
+            is_renumbered: false,
+            giver: Giver::Unknown,
+            last: Bytes::new(),
+            is_over: false,
+        }
+    }
+
+    /// An event that shows that somebody is there: a further `response.in_progress`, of a type and a shape that
+    /// every client knows.
+    pub fn heartbeat(&mut self) -> Bytes {
+        let response = EventDetail::read(&self.told).and_then(EventDetail::into_response);
+        let data = json!({
+            "type": "response.in_progress",
+            "sequence_number": self.next_number,
+            "response": response,
+        });
+        self.next_number += 1;
+        self.is_renumbered = true;
+        write_event("response.in_progress", &data.to_string())
     }
 
     /// The event as the client may see it; `None` if it must not.
     pub fn pass(&mut self, event: Bytes) -> Option<Bytes> {
-        if self.giver == Giver::Same {
+        let kind = EventKind::of(&event);
+        self.is_over |=
+            matches!(kind, EventKind::Completed | EventKind::Incomplete | EventKind::Failed);
+        if self.giver == Giver::Unknown && kind == EventKind::Created && event == self.told {
+            self.giver = Giver::Same;
+            return None;
+        }
+        if self.giver == Giver::Same && !self.is_renumbered {
+            // Whoever gave the beginning gives the rest: every byte may stay as it is.
+            self.last = event.clone();
             return Some(event);
         }
         let fields = EventFields::read(&event);
@@ -50,18 +86,15 @@ impl Continuation {
             // A comment, a ping, the end mark: nothing of it is an id or a number.
             return Some(event);
         };
-        let kind = EventKind::of(&event);
-        if self.giver == Giver::Unknown && kind == EventKind::Created && event == self.told {
-            self.giver = Giver::Same;
-            return None;
-        }
         let Some(name) = data.get("type").and_then(Value::as_str).map(str::to_owned) else {
             return Some(event);
         };
         let response = data.get_mut("response").and_then(Value::as_object_mut);
         if let Some(id) = response.and_then(|response| response.get_mut("id")) {
             let own = std::mem::replace(id, self.id.clone().into());
-            self.giver = Giver::Other(own.as_str().map(str::to_owned));
+            if self.giver != Giver::Same {
+                self.giver = Giver::Other(own.as_str().map(str::to_owned));
+            }
         }
         if matches!(&*name, "response.created" | "response.queued" | "response.in_progress") {
             return None;
@@ -71,6 +104,11 @@ impl Continuation {
             self.next_number += 1;
         }
         Some(write_event(&name, &Value::Object(data).to_string()))
+    }
+
+    /// Whether the client has been told how it ended.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The id that the client was told, and the one by which the giver knows its response, where they
@@ -84,7 +122,9 @@ impl Continuation {
 
     /// The event that ends the stream when nobody can give the rest.
     pub fn failed(&self, code: &str, message: &str) -> Bytes {
-        response_failed(Some(&self.told), self.next_number, code, message, 0, &self.id)
+        let last = EventDetail::read(&self.last).and_then(|detail| detail.sequence_number());
+        let number = last.map_or(self.next_number, |last| last + 1);
+        response_failed(Some(&self.told), number, code, message, 0, &self.id)
     }
 }
 
@@ -118,6 +158,26 @@ mod tests {
             assert_eq!(stream.pass(rest.clone()), Some(rest));
         }
         assert_eq!(stream.renamed(), None);
+    }
+
+    #[test]
+    fn after_a_heartbeat_numbers_go_on_from_there() {
+        let mut stream = Continuation::new(created("a"));
+        let beat = EventDetail::read(&stream.heartbeat()).unwrap();
+        assert_eq!(
+            (beat.sequence_number(), beat.response().unwrap()["id"].as_str()),
+            (Some(1), Some("a"))
+        );
+        assert_eq!(stream.pass(created("a")), None);
+        assert_eq!(
+            stream.pass(event(r#"{"type":"response.in_progress","sequence_number":1}"#)),
+            None
+        );
+        let delta = EventDetail::read(&stream.pass(event(DELTA)).unwrap()).unwrap();
+        assert_eq!(delta.sequence_number(), Some(2));
+        assert_eq!((stream.renamed(), stream.is_over()), (None, false));
+        stream.pass(event(COMPLETED));
+        assert!(stream.is_over());
     }
 
     #[test]

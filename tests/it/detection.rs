@@ -90,3 +90,46 @@ async fn where_no_answer_comes_the_next_one_is_asked_all_the_same() {
         assert_eq!(rig.ask(true).await.header("x-sidestep-backend"), "secondary");
     }
 }
+
+#[tokio::test]
+async fn good_answers_make_good_for_broken_connections_in_between() {
+    for keys in ["primary.detection = \"shadow\"\n", OFF] {
+        let keys =
+            format!("{keys}bench.enabled = true\nbench.failures = 2\nretry.budget_min = 9\n");
+        let rig = Rig::with(&[Fault::Ok, Fault::Ok], &keys).await;
+        for _ in 0..3 {
+            rig.backends[0].play(Fault::CutBeforeOutput);
+            rig.ask(true).await;
+            rig.backends[0].play(Fault::Ok);
+            assert_eq!(rig.ask(true).await.header("x-sidestep-backend"), "primary");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_is_only_relayed_keeps_no_conversation() {
+    for detection in ["shadow", "off"] {
+        let rig = Rig::new(&[Fault::S401, Fault::S500]).await;
+        let toml = rig.toml.replace(
+            "[backends.secondary]",
+            &format!("[backends.secondary]\ndetection = \"{detection}\""),
+        );
+        rig.reloader.reload(Ok(crate::kit::configure(&toml)));
+        let body = r#"{"model":"m","prompt_cache_key":"one"}"#;
+        assert_eq!(rig.send(body).await.status, 500);
+        rig.backends[0].play(Fault::Ok);
+        assert_eq!(rig.send(body).await.header("x-sidestep-backend"), "primary");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_in_sight_of_the_client_is_a_failure_of_the_backend() {
+    for keys in [SHADOW, OFF] {
+        let rig = Rig::with(&[Fault::CutAfterOutput, Fault::Ok], keys).await;
+        assert!(!rig.ask(true).await.is_whole);
+        let requests = rig.metric("sidestep_requests_total").await;
+        assert!(requests[0].contains("outcome=\"failed\""), "{requests:?}");
+        let attempts = rig.metric("sidestep_attempts_total").await;
+        assert!(attempts[0].contains("class=\"network\""), "{attempts:?}");
+    }
+}

@@ -149,6 +149,7 @@ impl Bench {
             return;
         }
         let Some(Headroom { percent, reset }) = headroom() else { return };
+        let reset = reset.map(|reset| reset.min(settings.reset_max));
         let key = || key_of(Scope::Account, target, credential);
         if percent >= f64::from(settings.headroom_percent) {
             self.low.remove(key);

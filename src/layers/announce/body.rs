@@ -17,11 +17,7 @@ use crate::backend::attempt::Original;
 use crate::telemetry::record::Record;
 use crate::wire::continuation::Continuation;
 use crate::wire::error_object::ErrorObject;
-use crate::wire::sse::{EventSplitter, write_event};
-
-/// An event that means nothing and shows that somebody is there. OpenAI sends the same; clients ignore
-/// types that they do not know, while comments keep none of them waiting (codex-cli 0.169).
-const HEARTBEAT: &str = r#"{"type":"keepalive"}"#;
+use crate::wire::sse::EventSplitter;
 
 /// An announced answer.
 pub(super) struct Announced {
@@ -42,6 +38,8 @@ enum Stage {
     Waiting(BoxFuture<'static, Result<Response<Body>, Exhausted>>),
     /// Somebody answers.
     Relaying { body: Body, events: EventSplitter },
+    /// It has ended, perhaps without saying how.
+    Ending,
     /// The last byte has been handed out.
     Over,
 }
@@ -88,7 +86,7 @@ impl Announced {
                         biased;
                         answer = answer => answer,
                         _ = self.beats.tick() => {
-                            return Some(Ok(write_event("keepalive", HEARTBEAT)));
+                            return Some(Ok(self.stream.heartbeat()));
                         }
                     };
                     if let Some(last) = self.answered(answer).await {
@@ -108,16 +106,24 @@ impl Announced {
                                 events.push(data);
                             }
                         }
-                        Some(Err(error)) => return Some(Err(error)),
-                        None => {
-                            let rest = events.finish();
-                            self.stage = Stage::Over;
-                            return Some(Ok(self.pass(rest?)?));
+                        end => {
+                            let rest = events.finish().filter(|_| end.is_none());
+                            let rest = rest.and_then(|rest| self.pass(rest));
+                            self.stage = Stage::Ending;
+                            if let Some(rest) = rest {
+                                return Some(Ok(rest));
+                            }
                         }
                     },
                     // Whoever relays has the same limit, and has kept it.
                     Err(error) => return Some(Err(axum::Error::new(error))),
                 },
+                Stage::Ending => {
+                    self.stage = Stage::Over;
+                    let cut = "the backend did not complete its answer";
+                    let last = || Ok(self.stream.failed("server_error", cut));
+                    return (!self.stream.is_over()).then(last);
+                }
                 Stage::Over => return None,
             }
         }
@@ -165,8 +171,11 @@ impl Announced {
     }
 }
 
+/// Relays mislabel streams; what is JSON by its name is none.
 fn is_stream(response: &Response<Body>) -> bool {
     let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    response.status().is_success()
-        && media_type.is_some_and(|media_type| media_type.starts_with("text/event-stream"))
+    let is_json = media_type.is_some_and(|media_type| {
+        media_type.trim_start().to_ascii_lowercase().starts_with("application/json")
+    });
+    response.status().is_success() && !is_json
 }

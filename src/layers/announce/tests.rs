@@ -85,16 +85,17 @@ async fn heartbeats_go_out_until_the_first_output() {
         told,
         [
             (0, "response.created"),
-            (10, "keepalive"),
-            (20, "keepalive"),
-            (30, "keepalive"),
+            (10, "response.in_progress"),
+            (20, "response.in_progress"),
+            (30, "response.in_progress"),
             (35, "response.output_text.delta"),
+            (35, "response.failed"),
         ]
     );
     assert_eq!(events[0].1["response"]["model"], "m");
     assert_eq!(
         (&events[0].1["sequence_number"], &events[4].1["sequence_number"]),
-        (&0.into(), &1.into())
+        (&0.into(), &4.into())
     );
 }
 
@@ -105,7 +106,7 @@ async fn a_chain_that_failed_is_told_in_an_event() {
     let (at, last) = events.last().unwrap();
     assert_eq!(
         (*at, &last["type"], &last["sequence_number"]),
-        (20, &"response.failed".into(), &1.into())
+        (20, &"response.failed".into(), &2.into())
     );
     assert_eq!(last["response"]["id"], events[0].1["response"]["id"]);
     assert_eq!(last["response"]["error"]["code"], "all_backends_failed");

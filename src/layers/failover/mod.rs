@@ -115,6 +115,7 @@ where
                     self.bench.answered(target, walk.lease().credential());
                     return Ok(response);
                 }
+                Answer::Unjudged(response) => return Ok(response),
                 Answer::Failed(failure, own_words) => (failure, own_words),
             };
             failed.push((target.clone(), failure.clone()));

@@ -22,11 +22,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::backend::affinity::Affinity;
+use crate::backend::affinity::{Affinity, Conversation};
 use crate::backend::answer::Answer;
 use crate::backend::attempt::{Attempt, Begun, Opening};
 use crate::backend::bench::Bench;
@@ -109,6 +109,7 @@ where
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let detection = attempt.target.backend.detection;
         let InspectLayer { settings, watching } = &self.layer;
+        let bench = settings.bench.clone();
         let settings = if detection == Detection::Enforce { settings } else { watching };
         let inspection = Inspection {
             settings: settings.clone(),
@@ -116,6 +117,7 @@ where
             target: attempt.target.clone(),
             credential: attempt.lease.credential().clone(),
             issuer: attempt.issuer,
+            conversation: attempt.original.conversation,
             is_stored: attempt.original.envelope.store,
             opening: attempt.original.opening.clone(),
             wants_stream: attempt.is_stream(),
@@ -129,12 +131,15 @@ where
             let answer = answer.await;
             if let Ok(response) = &answer {
                 inspection.left(response.headers());
+                if detection != Detection::Enforce {
+                    inspection.arrived(&bench, response.status());
+                }
             }
             Ok(match answer {
                 Ok(response) => match detection {
                     Detection::Enforce => inspection.inspect(response).await,
-                    Detection::Shadow => Answer::Relay(inspection.shadow(response)),
-                    Detection::Off => Answer::Relay(inspection.as_it_is(response)),
+                    Detection::Shadow => Answer::Unjudged(inspection.shadow(response)),
+                    Detection::Off => Answer::Unjudged(inspection.unjudged(response)),
                 },
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "no answer");
@@ -153,6 +158,7 @@ struct Inspection {
     target: Target,
     credential: Arc<Credential>,
     issuer: Issuer,
+    conversation: Conversation,
     is_stored: bool,
     opening: Opening,
     wants_stream: bool,
@@ -216,7 +222,7 @@ impl Inspection {
                 let wait = headers::wait(&parts.headers, evidence.error(), SystemTime::now());
                 Answer::Failed(Failure { retry_after: wait, ..failure }, own_words)
             }
-            relayed @ Answer::Relay(_) => relayed,
+            other @ (Answer::Relay(_) | Answer::Unjudged(_)) => other,
         }
     }
 
@@ -274,6 +280,16 @@ impl Inspection {
     /// An event or a body that says who issued the encrypted content in it.
     fn marked(&self, json: Bytes) -> Bytes {
         if self.settings.mark_reasoning { marked(&json, self.issuer) } else { json }
+    }
+
+    /// An answer is there that nobody judges, or only on the side: all that can be held against its backend
+    /// was that it could not be reached.
+    fn arrived(&self, bench: &Bench, status: StatusCode) {
+        bench.answered(&self.target, &self.credential);
+        bench.succeeded(&self.target, &self.credential);
+        if status.is_success() {
+            self.settings.affinity.served(self.conversation, &self.target);
+        }
     }
 
     /// What an answer says of its account's quota.

@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 use std::iter::successors;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -17,30 +18,35 @@ use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, Sender};
-use tower_http::timeout::TimeoutBody;
+use tokio::time::Instant;
+use tower_http::timeout::{DeadlineBody, TimeoutBody};
 
-use super::Inspection;
+use super::{Inspection, Settings};
 use crate::backend::answer::Answer;
 use crate::backend::transport::TransportError;
 use crate::telemetry::record::{AttemptState, Record};
-use crate::verdict::{Failure, TimeLimit};
+use crate::verdict::{Class, Failure, Stage, TimeLimit};
 
 /// Pieces that may wait for the judge. It takes them at once, unless it is no longer interested.
 const PIECES_MAX: usize = 64;
 
-/// An answer on its way to the client, with its judge.
-struct Shadowed {
+/// An answer on its way to the client, perhaps with its judge.
+struct AsItIs {
     body: Body,
+    record: Record,
+    settings: Arc<Settings>,
     /// Gone when the body is over, or the judge does not follow.
     copy: Option<Sender<Bytes, TransportError>>,
     judge: Option<BoxFuture<'static, ()>>,
 }
 
 impl Inspection {
-    /// The answer as it is; silence alone is limited.
-    pub(super) fn as_it_is(&self, response: Response<Body>) -> Response<Body> {
-        let (parts, body) = response.into_parts();
-        self.own_words(&parts, Body::new(TimeoutBody::new(self.timeouts.idle, body)))
+    /// The answer as it is, and nobody looks.
+    pub(super) fn unjudged(self, response: Response<Body>) -> Response<Body> {
+        self.limited(response).map(|body| {
+            let Self { record, settings, .. } = self;
+            Body::new(AsItIs { body, record, settings, copy: None, judge: None })
+        })
     }
 
     /// The answer as it is, judged on the side.
@@ -49,33 +55,49 @@ impl Inspection {
         let mut twin = Response::new(Body::new(copied));
         *twin.status_mut() = response.status();
         twin.headers_mut().clone_from(response.headers());
-        let answer = self.as_it_is(response);
-        let judge = Some(self.judge(twin).boxed());
-        answer.map(|body| Body::new(Shadowed { body, copy: Some(copy), judge }))
+        // Its share of the task's time is the body's to give.
+        let judge = tokio::task::unconstrained(self.clone().judge(twin)).boxed();
+        self.limited(response).map(|body| {
+            let Self { record, settings, .. } = self;
+            Body::new(AsItIs { body, record, settings, copy: Some(copy), judge: Some(judge) })
+        })
+    }
+
+    /// The answer as it is; only its time is limited.
+    fn limited(&self, response: Response<Body>) -> Response<Body> {
+        let (parts, body) = response.into_parts();
+        let body = Body::new(TimeoutBody::new(self.timeouts.idle, body));
+        if self.wants_stream {
+            return self.own_words(&parts, body);
+        }
+        let left = self.verdict_by.0.saturating_duration_since(Instant::now());
+        self.own_words(&parts, Body::new(DeadlineBody::new(left, body)))
     }
 
     async fn judge(self, twin: Response<Body>) {
-        // What the judge says of the request is no news to its own record but for the tokens.
-        let own = self.record.clone();
-        let record = Record::new(own.id().to_owned());
-        record.attempt_began(&self.target.backend.name, &self.target.model);
-        let settings = self.settings.clone();
-        let target = self.target.clone();
-        let failure = match (Self { record: record.clone(), ..self }).inspect(twin).await {
-            Answer::Failed(failure, _) => Some(failure),
-            Answer::Relay(answer) => {
+        let Self { record, settings, target, conversation, .. } = self.clone();
+        let failure = match self.inspect(twin).await {
+            Answer::Failed(failure, _) => {
+                // The client gets a failure; unless it is only slow, and may still be good.
+                if failure.class != Class::Timeout {
+                    settings.metrics.attempt(&target.backend.name, Some(&failure));
+                    record.completed(Some(failure.clone()));
+                }
+                Some(failure)
+            }
+            Answer::Relay(answer) | Answer::Unjudged(answer) => {
                 let mut body = answer.into_body();
                 while let Some(Ok(_)) = body.frame().await {}
                 late_failure(&record)
             }
         };
-        own.used(record.story().usage);
         match failure {
-            None => own.completed(None),
+            None => record.completed(None),
             Some(failure) => {
+                settings.affinity.left(conversation, &target);
                 settings.metrics.shadow_failure(&target.backend.name, &failure);
                 tracing::warn!(
-                    request_id = own.id(),
+                    request_id = record.id(),
                     target = target.to_string(),
                     class = failure.class.as_str(),
                     detected_by = failure.detected_by.as_str(),
@@ -97,13 +119,13 @@ fn late_failure(record: &Record) -> Option<Failure> {
     }
 }
 
-impl Shadowed {
+impl AsItIs {
     /// Shows the judge what the client gets.
     fn show(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, axum::Error>>>) {
-        let Some(copy) = &mut self.copy else { return };
         match frame {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
+                let Some(copy) = &mut self.copy else { return };
                 let follows = frame
                     .data_ref()
                     .is_none_or(|data| copy.try_send(Frame::data(data.clone())).is_ok());
@@ -114,11 +136,17 @@ impl Shadowed {
                     self.copy = None;
                 }
             }
-            Poll::Ready(Some(Err(error))) => {
-                if let Some(copy) = self.copy.take() {
-                    copy.abort(same(error));
+            Poll::Ready(Some(Err(error))) => match self.copy.take() {
+                Some(copy) => copy.abort(same(error)),
+                // Nobody judges, but that the answer broke is plain to see.
+                None if self.judge.is_none() => {
+                    let evidence = same(error).evidence();
+                    let rules = &self.settings.rules;
+                    let failure = Failure::from_evidence(rules, &evidence, Stage::AfterCommit);
+                    self.record.completed(Some(failure));
                 }
-            }
+                None => {}
+            },
             Poll::Ready(None) => self.copy = None,
         }
     }
@@ -133,12 +161,12 @@ fn same(error: &axum::Error) -> TransportError {
             TransportError::Fault { fault: *fault, source: source.to_string().into() }
         }
         Some(TransportError::Timeout(limit)) => TransportError::Timeout(*limit),
-        // The only error of our own: see `as_it_is`.
+        // The only error of our own: see `limited`.
         None => TransportError::Timeout(TimeLimit::Idle),
     }
 }
 
-impl HttpBody for Shadowed {
+impl HttpBody for AsItIs {
     type Data = Bytes;
     type Error = axum::Error;
 
