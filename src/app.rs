@@ -75,7 +75,7 @@ impl App {
         let bench_file = config.bench_file.clone().map(BenchFile::new);
         let live = reload::live(config, None, &metrics)?;
         let bench_file = bench_file.map(|mut file| {
-            file.restore(&live.bench, |name| live.backends.get(name).is_some());
+            file.restore(&live.bench, &live.backends);
             Arc::new(Mutex::new(file))
         });
         let live = Arc::new(ArcSwap::from_pointee(live));

@@ -94,9 +94,7 @@ pub(crate) fn live(
     let backends = Backends::new(&config, previous, metrics)?;
     let (affinity, bench) = match old {
         Some(old) => {
-            let same = backends.all().filter(|backend| old.backends.has(backend));
-            let same: Vec<_> = same.cloned().collect();
-            (old.affinity.continued(config.affinity), old.bench.continued(config.bench, &same))
+            (old.affinity.continued(config.affinity), old.bench.continued(config.bench, &backends))
         }
         None => (Affinity::new(config.affinity), Bench::new(config.bench, metrics.clone())),
     };

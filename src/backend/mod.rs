@@ -42,6 +42,8 @@ use transport::{Client, ClientError};
 pub struct Backend {
     /// Its name in the configuration.
     pub name: Arc<str>,
+    /// Tells it from another one of this name at another address.
+    pub identity: Issuer,
     /// Where its Responses endpoint is.
     pub url: Url,
     /// How it knows us.
@@ -55,7 +57,7 @@ pub struct Backend {
     /// What failures in its answers lead to.
     pub detection: Detection,
     /// What its targets have refused.
-    pub refused: Refused,
+    pub refused: Arc<Refused>,
     /// Who issues what comes from it: one for each credential.
     issuers: Vec<Issuer>,
     /// Its connections. No other backend's requests go over them.
@@ -74,8 +76,8 @@ pub struct Backends(BTreeMap<String, Arc<Backend>>);
 
 impl Backends {
     /// The backends as configured. Credentials that are the same are shared: what one backend learns
-    /// of one, the others know. What a previous configuration has just the same is taken over, with its
-    /// tokens, connections and counts.
+    /// of one, the others know. What a previous configuration has just the same is taken over: tokens,
+    /// connections, places, what was learned.
     ///
     /// # Errors
     ///
@@ -106,7 +108,8 @@ impl Backends {
                 Some(same) => same.clone(),
                 None => {
                     let pool = Pool::new(credentials, backend.auth_order);
-                    Arc::new(Backend::new(owner, backend, pool, config.retry)?)
+                    let old = previous.and_then(|old| old.named(name));
+                    Arc::new(Backend::new(owner, backend, pool, config.retry, old)?)
                 }
             };
             backends.insert(name.clone(), made);
@@ -169,6 +172,11 @@ impl<'a> Previous<'a> {
         kept
     }
 
+    /// The backend of a name, and what it was made of.
+    fn named(&self, name: &str) -> Option<(&'a checked::Backend, &'a Backend)> {
+        Some((self.config.backends.get(name)?, self.backends.get(name)?))
+    }
+
     /// The backend of a name, if a new configuration has it just the same.
     fn same(
         &self,
@@ -198,13 +206,27 @@ impl Backend {
         config: &checked::Backend,
         credentials: Pool,
         retry: Retry,
+        old: Option<(&checked::Backend, &Self)>,
     ) -> Result<Self, ClientError> {
         /// How far back requests count. `TpsBudget` takes 1 to 60 s.
         const RECENT: Duration = Duration::from_secs(10);
         let share = f32::from(u16::try_from(retry.budget_percent).unwrap_or(100)) / 100.0;
         let origin = config.url.origin().ascii_serialization();
         let issuer = |one: &Arc<Credential>| Issuer::new(&format!("{origin} {}", one.id()));
+        // Connections, places and what was learned stay where what they are about stays.
+        let old = old.filter(|(was, _)| was.url == config.url);
+        let slots = match old {
+            Some((was, old)) if was.concurrency_max == config.concurrency_max => old.slots.clone(),
+            _ => config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
+        };
+        let client = match old {
+            Some((was, old)) if was.timeouts.connect == config.timeouts.connect => {
+                old.client.clone()
+            }
+            _ => Client::new(&config.url, config.timeouts.connect)?,
+        };
         Ok(Self {
+            identity: Issuer::new(&format!("{name} {}", config.url)),
             name,
             url: config.url.clone(),
             issuers: credentials.all().iter().map(issuer).collect(),
@@ -213,10 +235,10 @@ impl Backend {
             timeouts: config.timeouts,
             profile: Profile::of(config.profile),
             detection: config.detection,
-            refused: Refused::default(),
-            slots: config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
+            refused: old.map(|(_, old)| old.refused.clone()).unwrap_or_default(),
+            slots,
             retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
-            client: Client::new(&config.url, config.timeouts.connect)?,
+            client,
             context_window: config.context_window,
             model_context_windows: config.model_context_windows.clone(),
         })

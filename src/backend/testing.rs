@@ -30,6 +30,11 @@ pub(crate) fn config() -> Config {
     load(&Sources { file: None, environment, flags }).unwrap()
 }
 
+/// The backends of [`config`].
+pub(crate) fn backends() -> Backends {
+    Backends::new(&config(), None, &Metrics::new().unwrap()).unwrap()
+}
+
 /// The chain of [`config`].
 pub(crate) fn plan() -> Plan {
     plan_of(&config())

@@ -34,6 +34,12 @@ impl Issuer {
 }
 
 impl Issuer {
+    /// Reads an issuer as [`fmt::Debug`] writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: [u8; ISSUER_BYTES] = text.as_bytes().try_into().ok()?;
+        digits.iter().all(u8::is_ascii_hexdigit).then_some(Self(digits))
+    }
+
     /// A text that says who issued it.
     pub fn mark(self, text: &str) -> String {
         format!("sidestep.{self:?}.{text}")
@@ -167,6 +173,8 @@ mod tests {
     fn an_issuer_is_the_same_in_every_process() {
         assert_eq!(format!("{:?}", Issuer::new("a")), "e1407479313656c0");
         assert_ne!(Issuer::new("a"), Issuer::new("b"));
+        assert_eq!(Issuer::parse("e1407479313656c0"), Some(Issuer::new("a")));
+        assert_eq!(Issuer::parse("e1407479313656c"), None);
     }
 
     #[test]

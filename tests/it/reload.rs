@@ -32,14 +32,25 @@ async fn new_requests_use_the_new_one_and_running_ones_finish_on_the_old() {
 }
 
 #[tokio::test]
-async fn what_is_benched_stays_there_where_nothing_changed() {
-    let mut rig = Rig::with(&[Fault::S401, Fault::S401, Fault::Ok], BENCH).await;
+async fn what_is_benched_stays_there_until_it_is_something_else() {
+    let mut rig = Rig::with(&[Fault::S401, Fault::S404, Fault::Ok], BENCH).await;
     rig.ask(false).await;
     assert_eq!(rig.counts(), [1, 1, 1]);
+    // Neither another limit nor another setting makes them well.
     rig.reload("[backends.secondary]", "[backends.secondary]\ncontext_window = 1000");
+    rig.reload("retry.delay_max = \"0ms\"", "retry.delay_max = \"1ms\"");
+    rig.reload("[backends.primary]", "[backends.primary]\nconcurrency_max = 7");
+    rig.ask(false).await;
+    assert_eq!(rig.counts(), [1, 1, 2]);
+    // Another key may be good.
+    rig.reload("key-of-primary", "key-of-primary-2");
     let reply = rig.ask(false).await;
-    assert!(attempts(&reply).starts_with("\"secondary:m\""), "{}", attempts(&reply));
-    assert_eq!(rig.counts(), [1, 2, 2]);
+    assert!(attempts(&reply).starts_with("\"primary:m\""), "{}", attempts(&reply));
+    assert_eq!(rig.counts(), [2, 1, 3]);
+    let base_url = rig.backends[1].base_url();
+    rig.reload(&base_url, &format!("{base_url}/other"));
+    rig.ask(false).await;
+    assert_eq!(rig.counts(), [2, 2, 4], "at another address may be another one");
 }
 
 #[tokio::test]

@@ -129,4 +129,8 @@ async fn what_is_on_the_bench_stays_there_over_a_restart() {
     let second = Rig::start(configure(&toml), backends).await;
     assert_eq!(second.ask(false).await.header("x-sidestep-backend"), "secondary");
     assert_eq!(second.counts(), [1, 2], "a key that was rejected may have been mended");
+
+    let other_key = toml.replace("key-of-primary", "key-of-primary-2");
+    let third = Rig::start(configure(&other_key), second.backends).await;
+    assert_eq!(third.ask(false).await.header("x-sidestep-backend"), "primary");
 }

@@ -1,7 +1,8 @@
 //! What is on the bench, in a file, so that it is still there after a restart.
 //!
 //! Rejected credentials are left out: whoever starts anew has most likely mended them. The file holds
-//! names of the configuration and times, no secret. One process, one file.
+//! names of the configuration, times, and short digests by which another address or another key is told
+//! from the one that failed; no secret. One process, one file.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,9 +13,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::Backends;
 use super::super::durable;
-use super::{Bench, Entry, Key, Scope};
+use super::{Bench, Entry, Key, Scope, is_of};
 use crate::verdict::Class;
+use crate::wire::blob::Issuer;
 
 /// The shape of the file.
 const VERSION: u32 = 1;
@@ -43,10 +46,11 @@ struct Stored {
 struct StoredEntry {
     scope: String,
     backend: String,
+    identity: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
+    account: Option<String>,
     class: String,
     failures: u32,
     /// Milliseconds since 1970.
@@ -62,13 +66,13 @@ impl BenchFile {
 
     /// Puts on the bench what was there when the file was written and whose time is not over. A file
     /// that cannot be used is ignored with a warning.
-    pub fn restore(&mut self, bench: &Bench, is_known: impl Fn(&str) -> bool) {
+    pub fn restore(&mut self, bench: &Bench, backends: &Backends) {
         let file = self.path.display();
         match self.read() {
             Ok(None) => {}
             Ok(Some(stored)) => {
                 let entries = stored.benched.into_iter().filter_map(|one| self.entry(one));
-                let entries = entries.filter(|(key, _)| is_known(&key.backend));
+                let entries = entries.filter(|(key, _)| is_of(key, backends));
                 let count = bench.restore(entries);
                 if count > 0 {
                     tracing::info!(%file, count, "on the bench as before the restart");
@@ -94,17 +98,18 @@ impl BenchFile {
         }
     }
 
-    /// An entry whose time is not over.
+    /// An entry; one whose time is over is due.
     fn entry(&self, stored: StoredEntry) -> Option<(Key, Entry)> {
         let scope = Scope::ALL.into_iter().find(|scope| scope.as_str() == stored.scope)?;
         let class = Class::from_word(&stored.class)?;
         let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(stored.until_ms))?;
-        let left = until.duration_since(self.anchor.1).ok()?;
+        let left = until.duration_since(self.anchor.1).unwrap_or_default();
         let key = Key {
             scope,
             backend: stored.backend.into(),
             model: stored.model.map(Into::into),
-            credential: stored.credential.map(Into::into),
+            identity: Issuer::parse(&stored.identity)?,
+            account: stored.account.map(|text| Issuer::parse(&text)).unwrap_or_default(),
         };
         let until = Some(self.anchor.0.checked_add(left)?);
         Some((key, Entry { failures: stored.failures, until, class, is_probed: false }))
@@ -119,10 +124,10 @@ impl BenchFile {
 
     /// What the file has to hold now, if it holds something else.
     fn news(&self, bench: &Bench) -> Option<Vec<u8>> {
-        let now = Instant::now();
         let mut benched: Vec<StoredEntry> = Vec::new();
         bench.each(|key, entry| {
-            let until = entry.until.filter(|until| *until > now && entry.class != Class::Auth);
+            // Also those whose time is over: one request at a time tries them.
+            let until = entry.until.filter(|_| entry.class != Class::Auth);
             let until = until.and_then(|until| self.anchor.1.checked_add(until - self.anchor.0));
             let since_1970 =
                 until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -132,7 +137,8 @@ impl BenchFile {
                 scope: key.scope.as_str().to_owned(),
                 backend: text(&key.backend),
                 model: key.model.as_ref().map(text),
-                credential: key.credential.as_ref().map(text),
+                identity: format!("{:?}", key.identity),
+                account: key.account.map(|account| format!("{account:?}")),
                 class: entry.class.as_str().to_owned(),
                 failures: entry.failures,
                 until_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
@@ -166,7 +172,7 @@ impl BenchFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::testing::{config, plan};
+    use crate::backend::testing::{backends, config, plan};
     use crate::telemetry::metrics::Metrics;
     use crate::verdict::{Action, DetectedBy, Failure, Stage};
 
@@ -207,7 +213,7 @@ mod tests {
         assert_eq!(file.news(&before), None, "nothing has changed");
 
         let (mut file, after) = (BenchFile::new(path.clone()), bench());
-        file.restore(&after, |_| true);
+        file.restore(&after, &backends());
         let mut held = held(&after);
         held.sort();
         assert_eq!(held, ["account a rate_limit", "credential a quota"]);
@@ -220,12 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_or_unknown_is_left_out() {
+    fn what_is_unknown_is_left_out_and_what_is_over_is_due() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench.json");
+        let known = backends();
         let one = |backend: &str, class: &str, until_ms: u64| {
+            let identity = known.get(backend).map(|backend| backend.identity);
+            let identity = identity.unwrap_or_else(|| Issuer::new("another address"));
             format!(
-                r#"{{"scope":"backend","backend":"{backend}","class":"{class}","failures":2,"until_ms":{until_ms}}}"#
+                r#"{{"scope":"backend","backend":"{backend}","identity":"{identity:?}","class":"{class}","failures":2,"until_ms":{until_ms}}}"#
             )
         };
         let far = 1_u64 << 42;
@@ -239,10 +248,13 @@ mod tests {
         std::fs::write(&path, format!(r#"{{"version":1,"benched":[{}]}}"#, entries.join(",")))
             .unwrap();
         let after = bench();
-        BenchFile::new(path).restore(&after, |name| name != "gone");
+        BenchFile::new(path).restore(&after, &backends());
         let mut held = held(&after);
         held.sort();
-        assert_eq!(held, ["backend b network", "backend c network"]);
+        assert_eq!(held, ["backend a network", "backend b network", "backend c network"]);
+        after.each(|key, entry| {
+            assert_eq!(entry.until.unwrap() <= Instant::now(), &*key.backend == "a");
+        });
         let longest = config().bench.reset_max;
         after.each(|_, entry| assert!(entry.until.unwrap() <= Instant::now() + longest));
     }
@@ -254,12 +266,12 @@ mod tests {
         for text in ["", "{", "[]", r#"{"version":2,"benched":[]}"#, "\u{0}"] {
             std::fs::write(&path, text).unwrap();
             let after = bench();
-            BenchFile::new(path.clone()).restore(&after, |_| true);
+            BenchFile::new(path.clone()).restore(&after, &backends());
             assert_eq!(held(&after), Vec::<String>::new(), "{text:?}");
         }
         // A folder can be neither read nor written as a file.
         let mut file = BenchFile::new(folder.path().to_owned());
-        file.restore(&bench(), |_| true);
+        file.restore(&bench(), &backends());
         file.save(&bench());
         assert!(file.has_failed);
     }

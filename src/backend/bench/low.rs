@@ -51,12 +51,11 @@ impl Low {
         }
     }
 
-    /// Those that `is_kept` says.
-    pub(super) fn kept(&self, is_kept: impl Fn(&Key) -> bool) -> Self {
-        let mut until = self.lock().clone();
-        until.retain(|key, _| is_kept(key));
-        let count = AtomicUsize::new(until.len());
-        Self { until: Mutex::new(until), count }
+    /// Forgets all but those.
+    pub(super) fn retain(&self, is_kept: impl Fn(&Key) -> bool) {
+        let mut entries = self.lock();
+        entries.retain(|key, _| is_kept(key));
+        self.count.store(entries.len(), Ordering::Release);
     }
 
     /// A panic in another holder leaves entries that are still good to use.

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 
 use super::credential::Credential;
 use super::headers::Headroom;
-use super::{Backend, Target};
+use super::{Backends, Target};
 use crate::config::checked;
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Class, Failure, Stage};
+use crate::wire::blob::Issuer;
 pub use file::BenchFile;
 use low::Low;
 use penalty::Penalty;
@@ -31,10 +32,13 @@ pub use penalty::Scope;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: Scope,
-    /// The backend; for a credential, whose it is.
+    /// The backend's name; for a credential, whose it is.
     backend: Arc<str>,
+    /// What bears that name: another address or another secret is something else.
+    identity: Issuer,
     model: Option<Arc<str>>,
-    credential: Option<Arc<str>>,
+    /// The credential of an account.
+    account: Option<Issuer>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,11 +66,17 @@ pub enum Standing {
     Benched(Instant),
 }
 
-/// What is on the bench.
+/// What is on the bench, and by what settings.
 #[derive(Debug)]
 pub struct Bench {
     settings: checked::Bench,
     metrics: Metrics,
+    held: Arc<Held>,
+}
+
+/// What is on the bench, under whatever settings.
+#[derive(Debug, Default)]
+struct Held {
     entries: Mutex<HashMap<Key, Entry>>,
     /// The number of entries, so that nobody waits for the lock while all is well.
     count: AtomicUsize,
@@ -94,24 +104,19 @@ impl Drop for Probe {
 impl Bench {
     /// An empty bench.
     pub fn new(settings: checked::Bench, metrics: Metrics) -> Self {
-        let (entries, count, low) = (Mutex::default(), AtomicUsize::new(0), Low::default());
-        Self { settings, metrics, entries, count, low }
+        Self { settings, metrics, held: Arc::default() }
     }
 
-    /// A bench with what an older one holds of these backends. Requests that still use the old one do
-    /// not meet this one.
+    /// The same bench under other settings: both know what either learns. What is not among these
+    /// `backends` any more is forgotten.
     #[must_use]
-    pub fn continued(&self, settings: checked::Bench, backends: &[Arc<Backend>]) -> Self {
-        let is_kept = |key: &Key| backends.iter().any(|backend| backend.name == key.backend);
-        let is_kept = |key: &Key| settings.enabled && is_kept(key);
-        let low = self.low.kept(is_kept);
-        let mut entries = self.lock().clone();
+    pub fn continued(&self, settings: checked::Bench, backends: &Backends) -> Self {
+        let is_kept = |key: &Key| settings.enabled && is_of(key, backends);
+        let mut entries = self.lock();
         entries.retain(|key, _| is_kept(key));
-        for entry in entries.values_mut() {
-            entry.is_probed = false;
-        }
-        let count = AtomicUsize::new(entries.len());
-        Self { settings, metrics: self.metrics.clone(), entries: Mutex::new(entries), count, low }
+        self.held.count.store(entries.len(), Ordering::Release);
+        self.held.low.retain(is_kept);
+        Self { settings, metrics: self.metrics.clone(), held: self.held.clone() }
     }
 
     /// One like this on which nothing ever is.
@@ -128,8 +133,11 @@ impl Bench {
 
     /// What can be said of a target with a credential.
     pub fn standing(&self, target: &Target, credential: &Credential) -> Standing {
+        if !self.settings.enabled {
+            return Standing::Free;
+        }
         match self.benched(target, credential) {
-            Standing::Free if self.low.has(|| key_of(Scope::Account, target, credential)) => {
+            Standing::Free if self.held.low.has(|| key_of(Scope::Account, target, credential)) => {
                 Standing::Low
             }
             standing => standing,
@@ -152,8 +160,8 @@ impl Bench {
         let reset = reset.map(|reset| reset.min(settings.reset_max));
         let key = || key_of(Scope::Account, target, credential);
         if percent >= f64::from(settings.headroom_percent) {
-            self.low.remove(key);
-        } else if self.low.put(key(), reset, settings.entries_max) {
+            self.held.low.remove(key);
+        } else if self.held.low.put(key(), reset, settings.entries_max) {
             tracing::info!(
                 backend = &*target.backend.name,
                 model = &*target.model,
@@ -166,7 +174,7 @@ impl Bench {
     }
 
     fn benched(&self, target: &Target, credential: &Credential) -> Standing {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.held.count.load(Ordering::Acquire) == 0 {
             return Standing::Free;
         }
         let entries = self.lock();
@@ -215,7 +223,7 @@ impl Bench {
     /// A target has begun to answer: it may be asked again by everybody. What was counted against it
     /// stays until the answer is whole.
     pub fn answered(&self, target: &Target, credential: &Credential) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.held.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let mut entries = self.lock();
@@ -236,7 +244,7 @@ impl Bench {
 
     /// An answer is whole: what was counted against its target is forgotten.
     pub fn succeeded(&self, target: &Target, credential: &Credential) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.held.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let mut entries = self.lock();
@@ -246,7 +254,7 @@ impl Bench {
                 entries.remove(&key);
             }
         }
-        self.count.store(entries.len(), Ordering::Release);
+        self.held.count.store(entries.len(), Ordering::Release);
     }
 
     /// A target has failed, before or after commit.
@@ -292,7 +300,7 @@ impl Bench {
                 tell(&key, failure, time);
             }
         }
-        self.count.store(entries.len(), Ordering::Release);
+        self.held.count.store(entries.len(), Ordering::Release);
     }
 
     /// Shows every entry.
@@ -310,7 +318,7 @@ impl Bench {
             let until = entry.until.map(|until| until.min(longest));
             (key, Entry { until, ..entry })
         }));
-        self.count.store(entries.len(), Ordering::Release);
+        self.held.count.store(entries.len(), Ordering::Release);
         entries.len()
     }
 
@@ -330,21 +338,34 @@ impl Bench {
 
     /// A panic in another holder leaves entries that are still good to use.
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn key_of(scope: Scope, target: &Target, credential: &Credential) -> Key {
-    let model = || Some(target.model.clone());
-    let id = || Some(credential.id().clone());
-    let backend = target.backend.name.clone();
+    let Target { backend, model } = target;
+    let (name, model) = (backend.name.clone(), Some(model.clone()));
+    let (identity, own) = (backend.identity, credential.identity());
+    let key = Key { scope, backend: name, identity, model: None, account: None };
     match scope {
-        Scope::Credential => {
-            Key { scope, backend: credential.owner().clone(), model: None, credential: id() }
-        }
-        Scope::Account => Key { scope, backend, model: model(), credential: id() },
-        Scope::Target => Key { scope, backend, model: model(), credential: None },
-        Scope::Backend => Key { scope, backend, model: None, credential: None },
+        Scope::Credential => Key { backend: credential.owner().clone(), identity: own, ..key },
+        Scope::Account => Key { model, account: Some(own), ..key },
+        Scope::Target => Key { model, ..key },
+        Scope::Backend => key,
+    }
+}
+
+/// Whether a key is about one of these backends and what they have now.
+fn is_of(key: &Key, backends: &Backends) -> bool {
+    let has = |identity: Issuer| {
+        let all = backends.all().flat_map(|backend| backend.credentials.all());
+        all.into_iter().any(|credential| credential.identity() == identity)
+    };
+    let is_backend = || backends.all().any(|backend| backend.identity == key.identity);
+    match key.scope {
+        Scope::Credential => has(key.identity),
+        Scope::Account => is_backend() && key.account.is_some_and(has),
+        Scope::Target | Scope::Backend => is_backend(),
     }
 }
 

@@ -30,6 +30,7 @@ use super::transport::ClientError;
 use crate::config::auth::{Auth, TokenEndpoint};
 use crate::config::checked::Credentials;
 use crate::telemetry::metrics::Metrics;
+use crate::wire::blob::Issuer;
 pub use error::CredentialError;
 pub use lease::Lease;
 pub use pool::Pool;
@@ -52,6 +53,8 @@ pub struct Credential {
     owner: Arc<str>,
     /// Names it among all: the backend and its number there.
     id: Arc<str>,
+    /// Tells it from another one at the same place.
+    identity: Issuer,
     kind_word: &'static str,
     kind: Kind,
 }
@@ -86,7 +89,14 @@ impl Credential {
     ) -> Result<Self, ClientError> {
         let kind = Self::kind(auth, settings, backend, metrics)?;
         let id = format!("{backend}/{number}").into();
-        Ok(Self { owner: backend.clone(), id, kind_word: auth.kind(), kind })
+        let identity = Issuer::new(&match auth {
+            // Two of these say nothing of each other.
+            Auth::None | Auth::Passthrough => format!("{backend} {auth:?}"),
+            // Its Debug does not show the secret.
+            Auth::Fixed { secret, .. } => format!("{auth:?} {}", secret.expose()),
+            _ => format!("{auth:?}"),
+        });
+        Ok(Self { owner: backend.clone(), id, identity, kind_word: auth.kind(), kind })
     }
 
     fn kind(
@@ -132,6 +142,12 @@ impl Credential {
     /// Names it among all, without saying anything of it.
     pub fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// A short digest that tells it from another one at the same place, in each process: for memory and
+    /// files of our own alone.
+    pub fn identity(&self) -> Issuer {
+        self.identity
     }
 
     /// Whether it is the client's own, so that its rejection is the client's to hear of.
