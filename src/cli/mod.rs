@@ -1,8 +1,11 @@
 //! The commands.
 
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod faults;
+pub mod health;
+pub mod init;
 pub mod login;
 pub mod serve;
 
@@ -36,6 +39,23 @@ pub enum Command {
     /// Check the configuration and print what it resolves to, credentials and chains; nothing is
     /// started, sent or renewed.
     Check(Configured),
+    /// Write a first configuration, made of what is there: keys in the environment, a Codex login, servers
+    /// on this machine. Asks nothing, and overwrites nothing.
+    Init {
+        /// The file to write [default: ~/.config/sidestep/sidestep.toml].
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Print what to write where, so that a client finds Sidestep.
+    Client {
+        /// The client.
+        client: client::Client,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        from: Configured,
+    },
+    /// Ask the running process whether it takes requests: exit code 0 if it does. For health checks.
+    Health(Configured),
     /// Give a backend a login of its own.
     #[command(subcommand)]
     Login(Login),
@@ -142,11 +162,14 @@ pub enum CommandError {
         #[source]
         source: io::Error,
     },
+    /// The process does not take requests.
+    #[error("not ready: {0}")]
+    Unhealthy(String),
     /// A login cannot be read.
     #[error(transparent)]
     Login(#[from] CredentialError),
-    /// A login cannot be stored.
-    #[error("the login cannot be written to {}: {source}", file.display())]
+    /// A login or a configuration cannot be stored.
+    #[error("cannot write {}: {source}", file.display())]
     Store {
         /// Where to.
         file: PathBuf,
@@ -168,7 +191,7 @@ impl CommandError {
         const IO: u8 = 74;
         ExitCode::from(match self {
             Self::Config(_) | Self::Argument(_) => USAGE,
-            Self::Listen { .. } | Self::Login(_) => UNAVAILABLE,
+            Self::Listen { .. } | Self::Login(_) | Self::Unhealthy(_) => UNAVAILABLE,
             Self::Log(_) | Self::App(_) => SOFTWARE,
             Self::Io(_) | Self::Store { .. } => IO,
         })
@@ -200,6 +223,11 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
             runtime()?.block_on(serve::serve(watch))
         }
         Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
+        Command::Init { to } => runtime()?.block_on(init::init(to, environment, &mut io::stdout())),
+        Command::Client { client, from } => {
+            client::print(client, &sources(from, environment), &mut io::stdout().lock())
+        }
+        Command::Health(from) => runtime()?.block_on(health::health(&sources(from, environment))),
         Command::Login(login) => runtime()?.block_on(login::login(login, environment)),
         Command::Demo(demo) => runtime()?.block_on(demo::demo(&demo.listen)),
         Command::Faults(Faults { list: true, .. }) => faults::list(&mut io::stdout().lock()),

@@ -9,6 +9,7 @@ pub mod locations;
 pub mod problem;
 pub mod secret;
 pub mod stamp;
+pub mod starter;
 pub mod watch;
 pub mod written;
 

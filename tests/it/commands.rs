@@ -155,3 +155,59 @@ async fn the_faults_are_listed() {
     assert_eq!(told.lines().count(), sidestep::faults::catalogue::Fault::ALL.len());
     assert!(told.contains("401  ") && told.contains("invalid_api_key"), "{told}");
 }
+
+#[tokio::test]
+async fn health_tells_by_its_exit_code_whether_requests_are_welcome() {
+    let (child, _log, url) = started(&["demo", "--listen", "127.0.0.1:0"]).await;
+    let address = url.split('/').nth(2).unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    let everywhere = format!("0.0.0.0:{port}");
+    for listen in [address, everywhere.as_str()] {
+        let (code, told, _) = output(&["health", "--listen", listen]).await;
+        assert_eq!((code, told.as_str()), (0, ""));
+    }
+    drop(child);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, _, told) = output(&["health", "--listen", &closed.to_string()]).await;
+    assert_eq!(code, 69);
+    assert!(told.contains("not ready") && told.contains("refused"), "{told}");
+}
+
+#[tokio::test]
+async fn init_writes_what_is_there_once_and_says_what_to_do_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidestep.toml");
+    let path = file.to_str().unwrap();
+    let run = || sidestep(&["init", "--to", path]).env("XAI_API_KEY", "key-of-xai").output();
+    let first = run().await.unwrap();
+    let told = String::from_utf8(first.stdout).unwrap();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(told.contains("found a key: XAI_API_KEY") && told.contains("sidestep serve"), "{told}");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        written.contains("env = \"XAI_API_KEY\"") && !written.contains("key-of-xai"),
+        "{written}"
+    );
+    let check = sidestep(&["check", "--config", path]).env("XAI_API_KEY", "key-of-xai").output();
+    assert!(check.await.unwrap().status.success());
+
+    let second = run().await.unwrap();
+    assert_eq!(second.status.code(), Some(74));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+}
+
+#[tokio::test]
+async fn every_client_is_told_the_address() {
+    for client in [
+        "codex", "hermes", "openai-python", "openai-node", "vercel-ai-sdk", "openai-agents",
+        "pydantic-ai",
+    ] {
+        let (code, told, _) = output(&["client", client]).await;
+        assert_eq!(code, 0);
+        assert!(told.contains("http://127.0.0.1:8787/v1") && !told.contains("URL\""), "{told}");
+    }
+    let listen = ["client", "codex", "--listen", "0.0.0.0:9999"];
+    let (code, told, _) = output(&listen).await;
+    assert_eq!(code, 0);
+    assert!(told.contains("http://127.0.0.1:9999/v1"), "{told}");
+}

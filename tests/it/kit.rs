@@ -287,6 +287,8 @@ pub(crate) fn request(model: &str, stream: bool) -> Value {
 }
 
 pub(crate) fn client() -> reqwest::Client {
+    // No proxy may have done so before. The second and later calls find it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
