@@ -28,6 +28,8 @@ faults! {
     Tool = "tool", "a good answer: a function call";
     Incomplete = "incomplete", "a good answer, cut short by max_output_tokens";
     Reasoning = "reasoning", "a good answer that reasons first";
+    Agent = "agent", "a good answer of the kind that is asked for: a function call while there are tools and no output of one, JSON for a schema, else text";
+    Structured = "structured", "a good answer whose text is JSON";
     Slow = "slow", "a good answer: response.created at once, the rest half a second later";
     NearlyUsedUp = "nearly-used-up", "a good answer of an account that has 2 % of its quota left";
     Rotate = "rotate", "another failure each time: 401, failed, failed-quota, cut-before-output";

@@ -166,6 +166,7 @@ impl Shared {
             has("authorization", "Bearer good-key") || has("api-key", "good-key")
         };
         Ok(match chosen.at(count) {
+            Fault::Agent => asked_for(body),
             Fault::Encrypted if !is_own() => Fault::S400Reasoning,
             Fault::RefusesMetadata => or(body.get("metadata").is_none(), Fault::S400Parameter),
             Fault::NeedsToken => or(self.tokens.accepts(headers), Fault::S401Token),
@@ -174,6 +175,20 @@ impl Shared {
             Fault::QuotaWithoutKey => or(has_key(), Fault::S429Quota),
             fault => fault,
         })
+    }
+}
+
+/// The kind of answer that a request asks for.
+fn asked_for(body: &Value) -> Fault {
+    let is_output = |item: &Value| item["type"] == "function_call_output";
+    let has_output = body["input"].as_array().is_some_and(|items| items.iter().any(is_output));
+    let has_tools = body["tools"]
+        .as_array()
+        .is_some_and(|tools| tools.iter().any(|tool| tool["name"] == "get_weather"));
+    match () {
+        () if has_tools && !has_output => Fault::Tool,
+        () if body["text"]["format"]["type"] == "json_schema" => Fault::Structured,
+        () => Fault::Ok,
     }
 }
 

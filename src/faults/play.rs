@@ -39,6 +39,7 @@ pub fn play(fault: Fault, wants_stream: bool, name: &str, model: &str) -> Play {
     match fault {
         Fault::Reset => Play::Reset,
         Fault::Silent => Play::Silence,
+        Fault::Structured => play(Fault::Ok, wants_stream, answers::JSON_TEXT, model),
         Fault::Slow => match play(Fault::Ok, wants_stream, name, model) {
             Play::Answer(head, script) => {
                 Play::Answer(head, script.pause(usize::from(wants_stream), SLOWNESS))
