@@ -180,3 +180,18 @@ async fn a_client_needs_no_credential_and_none_of_its_headers_leaks() {
         ]
     );
 }
+
+#[tokio::test]
+async fn what_clients_probe_first_is_answered_quickly_and_as_json() {
+    let rig = Rig::new(&[Fault::Ok]).await;
+    // Ollama's, llama.cpp's and others' paths: Hermes hung on proxies that misbehaved there.
+    for path in ["/api/tags", "/api/v1/models", "/props", "/v1/props", "/version", "/api/show"] {
+        for request in [client().get(rig.url(path)), client().post(rig.url(path)).body("{}")] {
+            let reply = read(request).await;
+            assert_eq!((reply.status, reply.header("content-type")), (404, "application/json"));
+            assert_eq!(reply.json()["error"]["code"], "unknown_path", "{path}");
+        }
+    }
+    assert_eq!(rig.get("/v1/models/m").await.json()["id"], "m");
+    assert_eq!(rig.counts(), [0]);
+}
