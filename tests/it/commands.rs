@@ -197,7 +197,7 @@ async fn init_writes_what_is_there_once_and_says_what_to_do_next() {
 }
 
 #[tokio::test]
-async fn every_client_is_told_the_address() {
+async fn every_client_is_told_the_address_and_has_a_page() {
     for client in [
         "codex", "hermes", "openai-python", "openai-node", "vercel-ai-sdk", "openai-agents",
         "pydantic-ai",
@@ -205,6 +205,8 @@ async fn every_client_is_told_the_address() {
         let (code, told, _) = output(&["client", client]).await;
         assert_eq!(code, 0);
         assert!(told.contains("http://127.0.0.1:8787/v1") && !told.contains("URL\""), "{told}");
+        let page = repository(&format!("docs/clients/{client}.md"));
+        assert!(page.is_file(), "{}", page.display());
     }
     let listen = ["client", "codex", "--listen", "0.0.0.0:9999"];
     let (code, told, _) = output(&listen).await;
