@@ -257,6 +257,33 @@ mod tests {
     }
 
     #[test]
+    fn a_client_sees_what_is_for_it_and_its_own_accounts_limits() {
+        let issuer = Issuer::new("a");
+        let answer = parsed(
+            "content-type: text/event-stream\nopenai-model: other\nx-models-etag: 1\nx-request-id: req_b\nset-cookie: a=b\nx-codex-turn-state: state\nx-codex-primary-used-percent: 9",
+        );
+        let shared = for_client(&answer, issuer, false);
+        let names: Vec<&str> = shared.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "x-codex-turn-state", "x-sidestep-backend-request-id"]);
+        assert_eq!(shared["x-sidestep-backend-request-id"], "req_b");
+        let own = for_client(&answer, issuer, true);
+        assert_eq!(own["x-codex-primary-used-percent"], "9");
+        assert_eq!(own.get_all("x-codex-turn-state").iter().count(), 1);
+    }
+
+    #[test]
+    fn a_turns_state_goes_back_only_to_its_issuer() {
+        let backend = crate::backend::testing::plan().targets.remove(0).backend;
+        let (issuer, other) = (Issuer::new("a"), Issuer::new("b"));
+        let answer = for_client(&parsed("x-codex-turn-state: state"), issuer, false);
+        let mut original = crate::backend::testing::original(r#"{"model":"m"}"#);
+        original.headers = answer;
+        let sent = |reader| for_backend(&original, &backend, reader).get(TURN_STATE).cloned();
+        assert_eq!(sent(issuer).unwrap(), "state");
+        assert_eq!(sent(other), None);
+    }
+
+    #[test]
     fn ignores_what_is_no_wait() {
         for value in ["", "soon", "-3", "1.5", "Sun, 06 Nov 1994 08:49:00 GMT"] {
             assert_eq!(wait("retry-after", value), None, "{value}");

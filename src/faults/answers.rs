@@ -73,14 +73,24 @@ fn message(text: &str, status: &str) -> Value {
     })
 }
 
-fn call() -> Value {
+/// A call of a function that tests offer.
+pub(super) fn weather_call() -> Value {
+    call("get_weather", r#"{"city":"Oslo"}"#)
+}
+
+/// A call of the function with which Codex runs commands (codex-cli 0.169).
+pub(super) fn command_call() -> Value {
+    call("exec_command", r#"{"cmd":"echo a tool was called"}"#)
+}
+
+fn call(name: &str, arguments: &str) -> Value {
     json!({
         "id": "fc_68b0c1f7",
         "type": "function_call",
         "status": "completed",
         "call_id": "call_Zx81",
-        "name": "get_weather",
-        "arguments": "{\"city\":\"Oslo\"}",
+        "name": name,
+        "arguments": arguments,
     })
 }
 
@@ -115,9 +125,9 @@ pub(super) fn completed_encrypted(name: &str, model: &str) -> Value {
 }
 
 /// A finished response object with a function call.
-pub(super) fn completed_call(model: &str) -> Value {
+pub(super) fn completed_call(model: &str, call: &Value) -> Value {
     let mut response = response(model, "completed");
-    response["output"] = json!([call()]);
+    response["output"] = json!([call]);
     response["usage"] = usage();
     response
 }
@@ -240,12 +250,12 @@ impl Stream {
     }
 
     /// A function call from its start to the terminal event.
-    pub(super) fn called(self) -> Self {
-        let mut begun = call();
+    pub(super) fn called(self, call: &Value) -> Self {
+        let mut begun = call.clone();
         begun["arguments"] = "".into();
         let mut response = self.response.clone();
         response["status"] = "completed".into();
-        response["output"] = json!([call()]);
+        response["output"] = json!([call]);
         response["usage"] = usage();
         let at = json!({ "item_id": "fc_68b0c1f7", "output_index": 0 });
         let with = |field: &str, value: &Value| {
@@ -253,11 +263,11 @@ impl Stream {
             fields[field] = value.clone();
             fields
         };
-        let arguments = &call()["arguments"];
+        let arguments = &call["arguments"];
         self.event("response.output_item.added", json!({ "output_index": 0, "item": begun }))
             .event("response.function_call_arguments.delta", with("delta", arguments))
             .event("response.function_call_arguments.done", with("arguments", arguments))
-            .event("response.output_item.done", json!({ "output_index": 0, "item": call() }))
+            .event("response.output_item.done", json!({ "output_index": 0, "item": call }))
             .event("response.completed", json!({ "response": response }))
     }
 

@@ -29,6 +29,7 @@ faults! {
     Incomplete = "incomplete", "a good answer, cut short by max_output_tokens";
     Reasoning = "reasoning", "a good answer that reasons first";
     Agent = "agent", "a good answer of the kind that is asked for: a function call while there are tools and no output of one, JSON for a schema, else text";
+    Command = "command", "a good answer: a call of the function with which Codex runs commands";
     Structured = "structured", "a good answer whose text is JSON";
     Slow = "slow", "a good answer: response.created at once, the rest half a second later";
     NearlyUsedUp = "nearly-used-up", "a good answer of an account that has 2 % of its quota left";

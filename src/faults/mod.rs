@@ -185,7 +185,10 @@ fn asked_for(body: &Value) -> Fault {
     let has_tools = body["tools"]
         .as_array()
         .is_some_and(|tools| tools.iter().any(|tool| tool["name"] == "get_weather"));
+    // Codex offers its tools with every request; its user asks for one in words.
+    let wants_command = || body["input"].to_string().contains("call a tool");
     match () {
+        () if wants_command() && !has_output => Fault::Command,
         () if has_tools && !has_output => Fault::Tool,
         () if body["text"]["format"]["type"] == "json_schema" => Fault::Structured,
         () => Fault::Ok,

@@ -159,7 +159,8 @@ fn json_fault(fault: Fault, name: &str, model: &str) -> Play {
     }
     match fault {
         Fault::Encrypted => json_body(&answers::completed_encrypted(name, model)),
-        Fault::Tool => json_body(&answers::completed_call(model)),
+        Fault::Tool => json_body(&answers::completed_call(model, &answers::weather_call())),
+        Fault::Command => json_body(&answers::completed_call(model, &answers::command_call())),
         Fault::Incomplete => json_body(&answers::incomplete(name, model)),
         Fault::Swap => good_stream(Fault::Ok, name, model),
         Fault::Mislabelled => whole(200, "text/plain", good().to_string()),
@@ -188,7 +189,8 @@ fn json_fault(fault: Fault, name: &str, model: &str) -> Play {
 fn good_stream(fault: Fault, name: &str, model: &str) -> Play {
     let stream = || Stream::new(model).begun();
     match fault {
-        Fault::Tool => events(stream().called(), Ending::Clean),
+        Fault::Tool => events(stream().called(&answers::weather_call()), Ending::Clean),
+        Fault::Command => events(stream().called(&answers::command_call()), Ending::Clean),
         Fault::Incomplete => {
             let incomplete = answers::incomplete(name, model);
             events(stream().words(name).terminal("response.incomplete", &incomplete), Ending::Clean)

@@ -34,14 +34,24 @@ def node(script):
     return lambda url, case: ["node", HOME / "node" / script, url, case]
 
 
+SCHEMA = {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+    "additionalProperties": False,
+}
+
+
 def codex(url, case):
+    schema = HOME / "schema.json"
+    schema.write_text(json.dumps(SCHEMA))
     settings = {
         "model_provider": '"sidestep"', "model_providers.sidestep.name": '"Sidestep"',
         "model_providers.sidestep.base_url": json.dumps(url),
     }
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    options += ["--output-schema", schema] if case == "schema" else []
+    prompt = "call a tool" if case == "tool" else "say hello"
     return [HOME / "node/node_modules/.bin/codex", "exec", "--skip-git-repo-check", "-s", "read-only",
-            "-m", "gpt-5-codex", *options, "say hello"]
+            "-m", "gpt-5-codex", *options, prompt]
 
 
 CLIENTS = {
@@ -50,8 +60,8 @@ CLIENTS = {
     "pydantic-ai": (python("pydantic_ai_client.py"), list(CASES)),
     "openai-node": (node("openai_node.mjs"), list(CASES)),
     "vercel-ai-sdk": (node("vercel_ai_sdk.mjs"), list(CASES)),
-    # It streams always, and its tools are its own.
-    "codex": (codex, ["stream"]),
+    # It streams always.
+    "codex": (codex, ["stream", "tool", "schema"]),
 }
 
 
@@ -110,7 +120,8 @@ def ask(command, expected, address, count, environment):
         if sent >= count:
             break
         time.sleep(0.02)
-    if run.returncode or said != [expected]:
+    # Codex prints the JSON itself.
+    if run.returncode or said not in ([expected], ['{"city":"%s"}' % expected]):
         return f"its user sees {said} (exit code {run.returncode}): {run.stderr.strip()[-400:]}"
     return None if sent == count else f"it sent {sent} requests, not {count}"
 
