@@ -10,10 +10,12 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev m
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # The dependencies change seldom: their layer is built once, with an empty program.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir -p src tests/it && echo 'fn main() {}' > src/main.rs && touch src/lib.rs tests/it/main.rs \
     && cargo build --release --locked \
     && rm -rf src
+# The repository is not here: --build-arg SIDESTEP_COMMIT=$(git rev-parse --short=12 HEAD)
+ARG SIDESTEP_COMMIT=unknown
 COPY config/default.toml config/default.toml
 COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked
@@ -26,8 +28,8 @@ LABEL org.opencontainers.image.title="Sidestep" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 COPY --from=build /build/target/release/sidestep /usr/local/bin/sidestep
 COPY --from=build --chown=65532:65532 /state /var/lib
-# Every address of the container: publish the port on 127.0.0.1, because whoever reaches it uses
-# your credentials.
+# Every address of the container, which needs [clients] with keys; or, with the port published on 127.0.0.1
+# alone, SIDESTEP_SERVER__ALLOW_WITHOUT_KEY=true: whoever reaches it uses your credentials.
 ENV SIDESTEP_CONFIG=/etc/sidestep/sidestep.toml \
     SIDESTEP_SERVER__LISTEN=0.0.0.0:8787 \
     XDG_STATE_HOME=/var/lib

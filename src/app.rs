@@ -1,25 +1,27 @@
 //! The pipeline: both stacks on one screen, each layer with the reason for its place.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, head};
 use http::Request;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::{ApiError, in_event};
-use crate::api::{Api, BackendStack, Live, admin, models, responses};
+use crate::api::journal::Listeners;
+use crate::api::{Api, BackendStack, Live, admin, journal, models, page, responses, status};
 use crate::backend::affinity::Affinity;
 use crate::backend::bench::{Bench, BenchFile};
 use crate::backend::transport::{ClientError, Transport};
@@ -30,12 +32,14 @@ use crate::layers::authenticate::AuthenticateLayer;
 use crate::layers::concurrency::ConcurrencyLayer;
 use crate::layers::failover::{FailoverLayer, Policy};
 use crate::layers::first_byte::FirstByteLayer;
+use crate::layers::guard::{GuardLayer, Refusal};
 use crate::layers::in_flight::InFlightLayer;
 use crate::layers::inspect::{InspectLayer, Settings};
 use crate::layers::observe_attempt::ObserveAttemptLayer;
 use crate::layers::observe_request::ObserveRequestLayer;
 use crate::reload::{self, Reloader};
 use crate::server::{self, Drained, ServerLimits};
+use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
 
 /// How often `bench.file` is written, at most.
@@ -56,8 +60,10 @@ pub enum AppError {
 #[derive(Debug)]
 pub struct App {
     router: Router,
+    /// For those who operate it, where that is another listener's.
+    admin: Option<Router>,
     limits: ServerLimits,
-    is_draining: Arc<AtomicBool>,
+    is_draining: watch::Sender<bool>,
     live: Arc<ArcSwap<Live>>,
     reloader: Reloader,
     bench_file: Option<Arc<Mutex<BenchFile>>>,
@@ -71,7 +77,7 @@ impl App {
     /// When a backend's HTTP client or the metrics cannot be built.
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        let Config { server, limits, .. } = config;
+        let Config { server, limits, journal, .. } = config;
         let bench_file = config.bench_file.clone().map(BenchFile::new);
         let live = reload::live(config, None, &metrics)?;
         let bench_file = bench_file.map(|mut file| {
@@ -80,9 +86,15 @@ impl App {
         });
         let live = Arc::new(ArcSwap::from_pointee(live));
         let reloader = Reloader::new(live.clone(), metrics.clone());
-        let is_draining = Arc::new(AtomicBool::new(false));
-        let api = Api { live: live.clone(), metrics, is_draining: is_draining.clone() };
-        let router = client_stack(api, limits);
+        let is_draining = watch::Sender::new(false);
+        let api = Api {
+            live: live.clone(),
+            metrics,
+            journal: Journal::new(journal.entries_max),
+            listeners: Listeners::new(journal.listeners_max),
+            is_draining: is_draining.subscribe(),
+        };
+        let (router, admin) = routers(&api, limits, server.admin_listen.is_some());
         let limits = ServerLimits {
             connections_max: server.connections_max,
             idle_timeout: server.idle_timeout,
@@ -90,7 +102,7 @@ impl App {
             buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
-        Ok(Self { router, limits, is_draining, live, reloader, bench_file })
+        Ok(Self { router, admin, limits, is_draining, live, reloader, bench_file })
     }
 
     /// Puts another configuration in the place of the one that is served.
@@ -98,14 +110,35 @@ impl App {
         self.reloader.clone()
     }
 
-    /// Serves clients on a listener until `shutdown` resolves and running answers have ended.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
-        let router = self.router.map_request(|request: Request<Incoming>| request.map(Body::new));
-        let on_drain = || self.is_draining.store(true, Ordering::Relaxed);
-        let make = |_: &TcpStream| router.clone();
+    /// Serves clients on a listener until `shutdown` resolves and running answers have ended. `admin` is for
+    /// those who operate it, if the configuration has another address for them.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
+        let of = |router: Router| {
+            let router = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+            move |_: &TcpStream| router.clone()
+        };
+        let on_drain = || {
+            self.is_draining.send_replace(true);
+        };
+        // It goes on while answers are finished, so that it can be seen how they are.
+        let operators = async {
+            match admin.zip(self.admin) {
+                Some((listener, router)) => {
+                    server::serve(listener, self.limits, of(router), std::future::pending(), || {})
+                        .await
+                }
+                None => std::future::pending().await,
+            }
+        };
         let (live, bench_file) = (&self.live, self.bench_file.as_ref());
         let drained = tokio::select! {
-            drained = server::serve(listener, self.limits, make, shutdown, on_drain) => drained,
+            drained = server::serve(listener, self.limits, of(self.router), shutdown, on_drain) => drained,
+            drained = operators => drained,
             never = keep_bench(live, bench_file) => match never {},
         };
         live.load().backends.settle().await;
@@ -133,31 +166,80 @@ async fn save_bench(live: &ArcSwap<Live>, file: Option<&Arc<Mutex<BenchFile>>>) 
 }
 
 /// What a client's request goes through.
-fn client_stack(api: Api, limits: Limits) -> Router {
+fn client_stack(api: &Api, limits: Limits, guard: &GuardLayer) -> Router {
     let requests = ServiceBuilder::new()
         // Outermost: gives the request its id, and sees how it ends whatever happens below.
-        .layer(ObserveRequestLayer::new(api.metrics.clone()))
+        .layer(ObserveRequestLayer::new(api.metrics.clone(), api.journal.clone()))
         .map_response(|response: Response<_>| response.map(Body::new))
         // Above whatever may panic, below what has to log and count that.
         .layer(CatchPanicLayer::custom(panicked))
+        // Before anything is done for a request: may its client come in?
+        .layer(guard.clone())
         // Before the body is read: a request that is refused costs no memory.
         .layer(InFlightLayer::new(limits, || ApiError::Busy.into_response()));
 
     // The endpoint reads the body and its envelope, plans the chain and calls the backend stack.
     let create = axum::routing::post(responses::create).layer(requests);
-    let responses = head(responses::head).merge(create).fallback(responses::other);
+    let others = head(responses::head).fallback(responses::other).layer(guard.clone());
+    let responses = others.merge(create);
     Router::new()
         .route("/v1/responses", responses.clone())
         .route("/responses", responses)
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::get))
-        .route("/models", get(models::list))
-        .route("/metrics", get(admin::metrics))
-        .route("/healthz", get(admin::healthz))
-        .route("/readyz", get(admin::readyz))
+        .merge(
+            Router::new()
+                .route("/v1/models", get(models::list))
+                .route("/v1/models/{*id}", get(models::get))
+                .route("/models", get(models::list))
+                .merge(probes())
+                .layer(guard.clone()),
+        )
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed { allow: "GET, HEAD" })
         .fallback(async || ApiError::NotFound)
-        .with_state(api)
+        .with_state(api.clone())
+}
+
+/// What those who operate it ask.
+fn admin_stack(api: &Api, guard: &GuardLayer) -> Router {
+    Router::new()
+        .route("/sidestep", get(page::page))
+        .route("/sidestep/", get(page::page))
+        .route("/sidestep/page.css", get(page::style))
+        .route("/sidestep/page.js", get(page::script))
+        .route("/sidestep/status", get(status::status))
+        .route("/sidestep/requests", get(journal::list))
+        .route("/sidestep/requests/live", get(journal::live))
+        .route("/sidestep/requests/{id}", get(journal::get))
+        .layer(map_response(async |response: Response| page::secured(response)))
+        .route("/metrics", get(admin::metrics))
+        .layer(guard.clone())
+        .with_state(api.clone())
+}
+
+/// What load balancers and supervisors ask.
+fn probes() -> Router<Api> {
+    Router::new().route("/healthz", get(admin::healthz)).route("/readyz", get(admin::readyz))
+}
+
+/// The routers of the listeners: for clients, and, where it is another, for those who operate it.
+fn routers(api: &Api, limits: Limits, has_admin: bool) -> (Router, Option<Router>) {
+    let live = api.live.clone();
+    let refuse = |refusal, path: &str| {
+        let error = match refusal {
+            Refusal::NoHost => ApiError::NoHost,
+            Refusal::Host(host) => ApiError::Host { host },
+            Refusal::Origin(origin) => ApiError::Origin { origin },
+            Refusal::Key => ApiError::Key { is_page: path.starts_with("/sidestep") },
+        };
+        error.into_response()
+    };
+    let access = move || live.load().config.access.clone();
+    let guard = GuardLayer::new(access, api.metrics.clone(), refuse);
+    let (clients, admin) = (client_stack(api, limits, &guard), admin_stack(api, &guard));
+    if !has_admin {
+        return (clients.merge(admin), None);
+    }
+    let probes = probes().layer(guard).with_state(api.clone());
+    (clients, Some(admin.merge(probes).fallback(async || ApiError::NotFound)))
 }
 
 /// What each attempt goes through.

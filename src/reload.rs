@@ -75,6 +75,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
     for (part, has_changed) in [
         ("[server]", server(old) != server(new)),
         ("[log]", old.log != new.log),
+        ("journal.entries_max", old.journal.entries_max != new.journal.entries_max),
         ("bench.file", old.bench_file != new.bench_file),
         ("limits.in_flight_max, limits.queue_*", in_flight(old) != in_flight(new)),
     ] {

@@ -1,6 +1,6 @@
 //! For those who operate it: metrics, liveness, readiness.
 
-use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +18,9 @@ pub async fn metrics(State(api): State<Api>) -> Response {
         for (scope, count) in live.bench.on_bench(&backend.name) {
             api.metrics.on_bench(&backend.name, scope.as_str(), count);
         }
+        let benched = live.bench.listed(backend, None);
+        let soonest = benched.iter().map(|benched| benched.left).min();
+        api.metrics.next_retry(&backend.name, soonest.map(|left| SystemTime::now() + left));
         let credentials = backend.credentials.all().iter().enumerate();
         for (number, credential) in credentials.filter(|(_, credential)| !credential.is_none()) {
             let Status { state, expires_at, .. } = credential.status();
@@ -41,7 +44,7 @@ pub async fn healthz() -> &'static str {
 /// `GET /readyz`: new requests are welcome. 503 while draining, so that a load balancer looks
 /// elsewhere.
 pub async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
-    if api.is_draining.load(Ordering::Relaxed) {
+    if *api.is_draining.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -90,6 +90,39 @@ pub enum ApiError {
     /// `limits.in_flight_max` requests are in work.
     #[error("too many requests are in work (limits.in_flight_max)")]
     Busy,
+    /// The journal has no such request.
+    #[error("the journal has no request of this id, or no more (journal.entries_max)")]
+    NotInJournal,
+    /// Nobody more may listen.
+    #[error("too many listen to the journal (journal.listeners_max)")]
+    TooManyListeners,
+    /// No Host, or several.
+    #[error("a request needs exactly one Host header")]
+    NoHost,
+    /// The Host is not one of ours.
+    #[error(
+        "this proxy does not go by the name {host:?}; use an address or localhost, or name it in server.allowed_hosts"
+    )]
+    Host {
+        /// Whom it is for.
+        host: String,
+    },
+    /// A web page of another origin made it.
+    #[error(
+        "web pages of {origin:?} may not use this proxy; name it in server.allowed_origins if they should"
+    )]
+    Origin {
+        /// Whose page.
+        origin: String,
+    },
+    /// No key, or none that is known.
+    #[error(
+        "this proxy asks for a client key: send one of [clients] as `Authorization: Bearer KEY`"
+    )]
+    Key {
+        /// Whether a browser may ask its user for it.
+        is_page: bool,
+    },
     /// The path leads nowhere.
     #[error("there is nothing at this path; requests go to POST /v1/responses")]
     NotFound,
@@ -173,6 +206,12 @@ impl ApiError {
                 status => server(status, "all_backends_failed"),
             },
             Self::Busy => server(StatusCode::SERVICE_UNAVAILABLE, "proxy_is_busy"),
+            Self::NotInJournal => invalid(StatusCode::NOT_FOUND, Some("unknown_request"), None),
+            Self::TooManyListeners => server(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners"),
+            Self::NoHost => invalid(StatusCode::BAD_REQUEST, Some("no_host"), None),
+            Self::Host { .. } => invalid(StatusCode::FORBIDDEN, Some("host_not_allowed"), None),
+            Self::Origin { .. } => invalid(StatusCode::FORBIDDEN, Some("origin_not_allowed"), None),
+            Self::Key { .. } => invalid(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), None),
             Self::NotFound => invalid(StatusCode::NOT_FOUND, Some("unknown_path"), None),
             Self::MethodNotAllowed { .. } => {
                 invalid(StatusCode::METHOD_NOT_ALLOWED, Some("method_not_allowed"), None)
@@ -225,6 +264,10 @@ impl IntoResponse for ApiError {
                     let wait = exhausted.retry_after().unwrap_or(retry_after.default);
                     headers.insert(RETRY_AFTER, capped(wait, retry_after.max));
                 }
+            }
+            Self::Key { is_page } => {
+                let asks = if *is_page { "Basic realm=\"Sidestep\"" } else { "Bearer" };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(asks));
             }
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));

@@ -33,9 +33,12 @@ pub async fn create(
     Extension(record): Extension<Record>,
     request: Request<Body>,
 ) -> Response {
-    match answer(&api.live.load_full(), record, request).await {
+    match answer(&api, record.clone(), request).await {
         Ok(response) => response,
-        Err(error) => error.into_response(),
+        Err(error) => {
+            record.refused(error.to_string());
+            error.into_response()
+        }
     }
 }
 
@@ -52,7 +55,8 @@ pub async fn other(headers: HeaderMap) -> ApiError {
     ApiError::MethodNotAllowed { allow: "POST, HEAD" }
 }
 
-async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
+async fn answer(api: &Api, record: Record, request: Request<Body>) -> Result<Response, ApiError> {
+    let live = &*api.live.load_full();
     let (parts, body) = request.into_parts();
     let read = encoding::read(&parts.headers, body, live.config.limits.request_bytes_max);
     let body = tokio::time::timeout(live.config.server.body_timeout, read)
@@ -61,6 +65,9 @@ async fn answer(live: &Live, record: Record, request: Request<Body>) -> Result<R
     let envelope = Envelope::read(&body)?;
     let (stored, envelope, body) = continued(live, envelope, body)?;
     record.asked(&envelope.model, envelope.stream);
+    if envelope.stream {
+        api.metrics.streams_in_flight.inc();
+    }
     let plan = live.routes.plan(&envelope.model).ok_or_else(|| unknown_model(live, &envelope))?;
     record.routed(&plan.route.name);
     let conversation = live.affinity.conversation(&plan.route.name, &envelope, &parts.headers);
@@ -177,7 +184,7 @@ fn overridden(
 ) -> Result<Plan, ApiError> {
     let told = |name: &str| Some(headers.get(name)?.to_str().unwrap_or_default());
     if let Some(chain) = told("x-sidestep-chain") {
-        plan.targets = live.routes.chain(chain, &plan.asked, &live.backends).map_err(|found| {
+        plan.targets = live.routes.chain(chain, &plan, &live.backends).map_err(|found| {
             let known = live.routes.targets(&live.backends).join(", ");
             ApiError::Chain { found, known }
         })?;

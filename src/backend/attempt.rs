@@ -14,7 +14,7 @@ use super::credential::Lease;
 use super::fit::{Fitted, body_for};
 use super::route::Plan;
 use super::{Target, headers};
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, Repaired};
 use crate::verdict::TimeLimit;
 use crate::wire::blob::Issuer;
 use crate::wire::request::Envelope;
@@ -123,6 +123,8 @@ pub struct Attempt {
     pub headers: HeaderMap,
     /// The body to send.
     pub body: Bytes,
+    /// What was taken out of it.
+    pub repaired: Vec<Repaired>,
 }
 
 impl Attempt {
@@ -138,7 +140,6 @@ impl Attempt {
         let issuer = target.backend.issuer(lease.credential());
         let headers = headers::for_backend(original, &target.backend, issuer);
         let Fitted { body, repaired } = body_for(original, target, issuer, is_stripped);
-        original.record.repaired(repaired);
         Self {
             original: original.clone(),
             target: target.clone(),
@@ -148,6 +149,7 @@ impl Attempt {
             issuer,
             headers,
             body,
+            repaired,
         }
     }
 

@@ -269,6 +269,8 @@ pub struct Target {
     pub backend: Arc<Backend>,
     /// The model name.
     pub model: Arc<str>,
+    /// The model's name in the configuration: where a client's name is passed on, its route's.
+    pub model_label: Arc<str>,
 }
 
 impl Target {

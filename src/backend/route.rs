@@ -88,11 +88,7 @@ impl Routes {
             .or_else(|| by_pattern().map(|(_, route)| route))
             .or(self.default.as_ref())?;
         let asked: Arc<str> = model.into();
-        let target = |link: &Link| Target {
-            backend: link.backend.clone(),
-            model: link.model.clone().unwrap_or_else(|| asked.clone()),
-        };
-        let targets = route.chain.iter().map(target).collect();
+        let targets = route.chain.iter().map(|link| route.target(link, &asked)).collect();
         Some(Plan { route: route.clone(), targets, asked, is_pinned: false })
     }
 
@@ -105,21 +101,22 @@ impl Routes {
     pub fn chain(
         &self,
         written: &str,
-        asked: &Arc<str>,
+        plan: &Plan,
         backends: &Backends,
     ) -> Result<Vec<Target>, String> {
         /// A name that is not known goes into an error message.
         const NAME_BYTES_MAX: usize = 128;
         let known = self.targets(backends);
         let target = |name: &str| -> Result<Target, String> {
-            let (backend, model) = match name.split_once(':') {
-                Some((backend, model)) => (backend, model.into()),
-                None => (name, asked.clone()),
+            let (backend, model): (_, Option<Arc<str>>) = match name.split_once(':') {
+                Some((backend, model)) => (backend, Some(model.into())),
+                None => (name, None),
             };
             let backend = backends.get(backend).filter(|_| known.iter().any(|one| one == name));
             let backend =
                 backend.ok_or_else(|| name.chars().take(NAME_BYTES_MAX).collect::<String>())?;
-            Ok(Target { backend: backend.clone(), model })
+            let link = Link { backend: backend.clone(), model };
+            Ok(plan.route.target(&link, &plan.asked))
         };
         let mut targets: Vec<Target> = Vec::new();
         for name in written.split(',').map(str::trim) {
@@ -175,6 +172,20 @@ impl Route {
             Some(model) => format!("{}:{model}", link.backend.name),
             None => link.backend.name.to_string(),
         })
+    }
+
+    /// The targets of the chain as far as the configuration says them: the backend, and the model where the
+    /// client's is not kept.
+    pub fn links(&self) -> impl Iterator<Item = (&Arc<Backend>, Option<&Arc<str>>)> {
+        self.chain.iter().map(|link| (&link.backend, link.model.as_ref()))
+    }
+
+    fn target(&self, link: &Link, asked: &Arc<str>) -> Target {
+        let backend = link.backend.clone();
+        match &link.model {
+            Some(model) => Target { backend, model: model.clone(), model_label: model.clone() },
+            None => Target { backend, model: asked.clone(), model_label: self.name.clone() },
+        }
     }
 
     /// The backends of the chain, in order.

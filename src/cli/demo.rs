@@ -37,7 +37,7 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
     let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
     introduce(&format!("http://{address}"))?;
-    serve_on(listener, config, watch).await
+    serve_on(listener, None, config, watch).await
 }
 
 fn introduce(url: &str) -> io::Result<()> {
@@ -53,6 +53,9 @@ A plain request:
 
 A stream:
   curl -N {url}/v1/responses -H 'content-type: application/json' -d '{{"model":"demo","input":"hi","stream":true}}'
+
+What happened, in a browser:
+  {url}/sidestep
 
 What was caught, how and when:
   curl -s {url}/metrics | grep ^sidestep_

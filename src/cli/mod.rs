@@ -19,12 +19,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::AppError;
 use crate::backend::credential::CredentialError;
 use crate::config::{Config, ConfigError, Sources, Watch};
+use crate::telemetry::build::VERSION_AND_COMMIT;
 use crate::telemetry::logs::LogError;
 
 /// A local proxy that fronts several LLM backends behind one OpenAI-compatible Responses endpoint,
 /// and goes on to the next backend, inside the same request, when one fails.
 #[derive(Debug, Parser)]
-#[command(name = "sidestep", version, about, max_term_width = 100)]
+#[command(name = "sidestep", version = VERSION_AND_COMMIT, about, max_term_width = 100)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]

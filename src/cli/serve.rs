@@ -1,6 +1,7 @@
 //! `sidestep serve`.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use crate::config::checked::Server;
 use crate::config::{Config, Watch};
 use crate::reload::Reloader;
 use crate::server::Drained;
+use crate::telemetry::build::VERSION_AND_COMMIT;
 use crate::telemetry::logs;
 
 /// Serves clients until a signal ends it.
@@ -23,20 +25,28 @@ use crate::telemetry::logs;
 pub async fn serve(mut watch: Watch) -> Result<(), CommandError> {
     let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| CommandError::Listen { address: address.to_string(), source })?;
-    serve_on(listener, config, watch).await
+    let listener = bind(config.server.listen).await?;
+    let admin = match config.server.admin_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    serve_on(listener, admin, config, watch).await
 }
 
-/// Serves clients on a listener until a signal ends it.
+async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Listen { address: address.to_string(), source })
+}
+
+/// Serves clients on a listener, and on another one those who operate it, until a signal ends it.
 ///
 /// # Errors
 ///
 /// When the application cannot be built, or signals cannot be received.
 pub(super) async fn serve_on(
     listener: TcpListener,
+    admin: Option<TcpListener>,
     config: Config,
     watch: Watch,
 ) -> Result<(), CommandError> {
@@ -45,7 +55,7 @@ pub(super) async fn serve_on(
     let reloads = reloads(watch, reload_interval, app.reloader())?;
     let mut signals = signals()?;
     let mut second = signals.clone();
-    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::info!(address = %listener.local_addr()?, version = VERSION_AND_COMMIT, "listening");
 
     let first = async move {
         // The sender lives in a task of its own, for ever.
@@ -56,7 +66,7 @@ pub(super) async fn serve_on(
         );
     };
     tokio::select! {
-        drained = app.serve(listener, first) => match drained {
+        drained = app.serve(listener, admin, first) => match drained {
             Drained::Completely => tracing::info!("ended: every running answer was finished"),
             Drained::CutOff => tracing::warn!("ended: the drain timeout cut off running answers"),
         },

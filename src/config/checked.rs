@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -10,6 +11,7 @@ use http::HeaderMap;
 use url::Url;
 
 use super::auth::{Auth, AuthOrder};
+use super::secret::Secret;
 use crate::verdict::Rules;
 
 /// A sound configuration.
@@ -17,8 +19,12 @@ use crate::verdict::Rules;
 pub struct Config {
     /// Where and how to serve.
     pub server: Server,
+    /// Whom to let in.
+    pub access: Arc<Access>,
     /// How to log.
     pub log: Log,
+    /// What is remembered of requests.
+    pub journal: Journal,
     /// Bounds of one request and of all together.
     pub limits: Limits,
     /// How to treat streams.
@@ -52,6 +58,8 @@ pub struct Config {
 pub struct Server {
     /// The address to bind.
     pub listen: SocketAddr,
+    /// The address for those who operate it, where it is another one.
+    pub admin_listen: Option<SocketAddr>,
     /// How long running answers may go on after a signal.
     pub drain_timeout: Duration,
     /// How long a connection may take for the next request's head.
@@ -68,6 +76,26 @@ pub struct Server {
     pub reload_interval: Option<Duration>,
 }
 
+/// Whom to let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Names by which it may be called, beside localhost and addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may use it.
+    pub allowed_origins: Vec<String>,
+    /// The keys of clients; none: everybody may.
+    pub clients: Vec<ClientKey>,
+}
+
+/// The key of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// Its name, for logs and metrics.
+    pub name: Arc<str>,
+    /// The key.
+    pub key: Secret,
+}
+
 /// How to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -75,6 +103,15 @@ pub struct Log {
     pub json: bool,
     /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
     pub level: String,
+}
+
+/// What is remembered of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// How many are kept.
+    pub entries_max: usize,
+    /// How many may listen to them live.
+    pub listeners_max: usize,
 }
 
 /// Bounds of one request and of all together.

@@ -206,7 +206,8 @@ fn read_all(origin: &Origin, problems: &mut Vec<Problem>) -> Option<Written> {
 }
 
 fn problem_of(error: &figment::Error, origin: &Origin) -> Problem {
-    let is_secret = error.path.iter().any(|part| part == "auth" || part == "headers");
+    let is_secret =
+        error.path.iter().any(|part| matches!(part.as_str(), "auth" | "headers" | "clients"));
     let (found, allowed) = match &error.kind {
         Kind::InvalidType(found, allowed) | Kind::InvalidValue(found, allowed) => {
             let found = if is_secret { "a value of another type".to_owned() } else { shown(found) };

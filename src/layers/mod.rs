@@ -5,6 +5,7 @@ pub mod authenticate;
 pub mod concurrency;
 pub mod failover;
 pub mod first_byte;
+pub mod guard;
 pub mod in_flight;
 pub mod inspect;
 pub mod observe_attempt;

@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::record::AttemptState;
+use crate::telemetry::record::{AttemptState, AttemptStory};
 
 /// Makes [`ObserveAttempt`].
 #[derive(Clone, Debug)]
@@ -57,10 +57,18 @@ where
         let target = attempt.target.clone();
         let started = attempt.started;
         let metrics = self.metrics.clone();
-        for repaired in record.story().repaired {
+        for repaired in &attempt.repaired {
             metrics.repaired(&target.backend.name, repaired.kind());
         }
-        let number = record.attempt_began(&target.backend.name, &target.model);
+        let number = record.attempt_began(AttemptStory {
+            backend: target.backend.name.clone(),
+            model: target.model.clone(),
+            model_label: target.model_label.clone(),
+            repaired: attempt.repaired.clone(),
+            began: started.duration_since(record.started()),
+            judged: None,
+            state: AttemptState::Open,
+        });
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             let answer = answer.await?;

@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -14,20 +13,23 @@ use tower::{Layer, Service};
 use uuid::Uuid;
 
 use super::guarded::{Guard, Guarded};
+use crate::telemetry::entry::milliseconds;
+use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::telemetry::record::{AttemptState, Record, Story};
+use crate::telemetry::record::{AttemptState, End, Record, Story};
 use crate::verdict::Action;
 
 /// Makes [`ObserveRequest`].
 #[derive(Clone, Debug)]
 pub struct ObserveRequestLayer {
     metrics: Metrics,
+    journal: Journal,
 }
 
 impl ObserveRequestLayer {
-    /// Counts in `metrics`.
-    pub fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    /// Counts in `metrics`, writes down in `journal`.
+    pub fn new(metrics: Metrics, journal: Journal) -> Self {
+        Self { metrics, journal }
     }
 }
 
@@ -35,7 +37,7 @@ impl<S> Layer<S> for ObserveRequestLayer {
     type Service = ObserveRequest<S>;
 
     fn layer(&self, inner: S) -> ObserveRequest<S> {
-        ObserveRequest { inner, metrics: self.metrics.clone() }
+        ObserveRequest { inner, layer: self.clone() }
     }
 }
 
@@ -43,7 +45,7 @@ impl<S> Layer<S> for ObserveRequestLayer {
 #[derive(Clone, Debug)]
 pub struct ObserveRequest<S> {
     inner: S,
-    metrics: Metrics,
+    layer: ObserveRequestLayer,
 }
 
 impl<S> Service<Request<Body>> for ObserveRequest<S>
@@ -63,9 +65,10 @@ where
         // Version 7: ids sort by time, which helps whoever reads logs.
         let record = Record::new(format!("req_{}", Uuid::now_v7().simple()));
         request.extensions_mut().insert(record.clone());
-        self.metrics.in_flight.inc();
-        let mut guard =
-            RequestGuard { record, metrics: self.metrics.clone(), status: None, ended: false };
+        let layer = self.layer.clone();
+        layer.metrics.in_flight.inc();
+        layer.journal.begins(&record);
+        let mut guard = RequestGuard { record, layer, status: None, ended: false };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await?;
@@ -79,7 +82,7 @@ where
 #[derive(Debug)]
 struct RequestGuard {
     record: Record,
-    metrics: Metrics,
+    layer: ObserveRequestLayer,
     /// `None` until the answer's head is there.
     status: Option<StatusCode>,
     ended: bool,
@@ -89,7 +92,6 @@ impl RequestGuard {
     /// The answer's head is there: says in its headers what happened.
     fn head(&mut self, response: &mut Response<Body>) {
         self.status = Some(response.status());
-        let story = self.record.headed();
         let headers = response.headers_mut();
         let mut set = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::try_from(value) {
@@ -97,18 +99,20 @@ impl RequestGuard {
             }
         };
         set("x-request-id", self.record.id());
-        if story.attempts.is_empty() {
-            return;
-        }
-        set("x-sidestep-attempts", &story.attempts_header());
-        if !story.repaired.is_empty() {
-            set("x-sidestep-repaired", &story.repaired_line());
-        }
-        let is_settled = !story.is_exhausted && !story.is_announced;
-        if let Some(attempt) = story.attempts.last().filter(|_| is_settled) {
-            set("x-sidestep-backend", &attempt.backend);
-            set("x-sidestep-model", &attempt.model);
-        }
+        self.record.headed(|story| {
+            if story.attempts.is_empty() {
+                return;
+            }
+            set("x-sidestep-attempts", &story.attempts_header());
+            if let Some(repaired) = story.repaired_line() {
+                set("x-sidestep-repaired", &repaired);
+            }
+            let is_settled = !story.is_exhausted && !story.is_announced;
+            if let Some(attempt) = story.attempts.last().filter(|_| is_settled) {
+                set("x-sidestep-backend", &attempt.backend);
+                set("x-sidestep-model", &attempt.model);
+            }
+        });
     }
 
     fn outcome(&self, story: &Story) -> Outcome {
@@ -134,22 +138,23 @@ impl RequestGuard {
         }
     }
 
-    fn log(&self, story: &Story, outcome: Outcome, duration: Duration) {
+    fn log(&self, story: &Story, end: End) {
         let usage = story.usage.unwrap_or_default();
-        let after = |at: tokio::time::Instant| at.duration_since(self.record.started());
         tracing::info!(
             request_id = self.record.id(),
+            client = story.client.as_deref(),
             route = story.route.as_deref().unwrap_or("none"),
             model = story.model.as_deref().unwrap_or_default(),
             stream = story.is_stream,
             status = self.status.map_or(0, |status| status.as_u16()),
-            outcome = outcome.as_str(),
+            outcome = end.outcome.as_str(),
             backend = story.served_by().map_or("none", |attempt| &*attempt.backend),
             attempts = story.attempts_line(),
-            repaired = (!story.repaired.is_empty()).then(|| story.repaired_line()),
-            duration_ms = milliseconds(duration),
-            first_output_ms = story.answered.map(after).map(milliseconds),
-            overhead_ms = milliseconds(overhead(story)),
+            repaired = story.repaired_line(),
+            error = story.error.as_deref().filter(|_| !story.is_exhausted),
+            duration_ms = milliseconds(end.duration),
+            first_output_ms = end.first_output.map(milliseconds),
+            overhead_ms = milliseconds(story.overhead()),
             input_tokens = usage.input_tokens,
             cached_tokens = usage.cached_tokens,
             output_tokens = usage.output_tokens,
@@ -166,35 +171,13 @@ impl Guard for RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let story = self.record.story();
-        let outcome = self.outcome(&story);
-        let duration = self.record.started().elapsed();
-        self.metrics.in_flight.dec();
-        self.metrics.request(story.route.as_deref(), outcome, duration);
-        if let Some(attempt) = story.served_by() {
-            let failure = match &attempt.state {
-                AttemptState::Failed(failure) => Some(failure),
-                AttemptState::Open | AttemptState::Relayed => None,
-            };
-            self.metrics.attempt(&attempt.backend, failure);
-            if let Some(answered) = story.answered {
-                let since_start = answered.duration_since(self.record.started());
-                self.metrics.first_output(&attempt.backend, since_start, overhead(&story));
-            }
-        }
-        self.log(&story, outcome, duration);
+        let ObserveRequestLayer { metrics, journal } = &self.layer;
+        metrics.in_flight.dec();
+        let judge = |story: &Story| self.outcome(story);
+        self.record.ended(self.status, judge, |story, end| {
+            metrics.request(story, end);
+            journal.ended(&self.record, story, end);
+            self.log(story, end);
+        });
     }
-}
-
-/// The time between a request's last byte and its answer's head that no backend took.
-fn overhead(story: &Story) -> Duration {
-    match (story.body_read, story.answered) {
-        (Some(read), Some(answered)) => answered.duration_since(read).saturating_sub(story.waited),
-        _ => Duration::ZERO,
-    }
-}
-
-/// Milliseconds to the microsecond.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,5 +1,8 @@
-//! What Sidestep tells of itself: logs, metrics, and the record of each request that feeds both.
+//! What is told of each request: logs, metrics, the journal.
 
+pub mod build;
+pub mod entry;
+pub mod journal;
 pub mod logs;
 pub mod metrics;
 pub mod record;

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use tokio::time::Instant;
 
+use super::metrics::Outcome;
 use crate::verdict::{Failure, Stage};
 use crate::wire::response::Usage;
 
@@ -16,6 +18,7 @@ pub struct Record(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: String,
+    began_at: SystemTime,
     started: Instant,
     story: Mutex<Story>,
 }
@@ -23,6 +26,8 @@ struct Inner {
 /// What has happened to a request so far.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
+    /// The client that sent it, by the name of its key.
+    pub client: Option<Arc<str>>,
     /// The route that serves it, once it is known.
     pub route: Option<Arc<str>>,
     /// The model that the client asked for.
@@ -39,14 +44,29 @@ pub struct Story {
     pub answered: Option<Instant>,
     /// Time spent waiting for backends, and between retries.
     pub waited: Duration,
-    /// What was taken out of the request for the last attempt.
-    pub repaired: Vec<Repaired>,
     /// Token counts of the answer.
     pub usage: Option<Usage>,
     /// Whether the answer came to its own end, whatever the client did after that.
     pub is_complete: bool,
     /// Whether every target failed, so that the answer is Sidestep's own.
     pub is_exhausted: bool,
+    /// Why there is no answer of a backend, in Sidestep's own words.
+    pub error: Option<String>,
+    /// How it ended, when it is over.
+    pub end: Option<End>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The status that the client was given; `None` if it left before.
+    pub status: Option<StatusCode>,
+    /// From its head to its answer's last byte.
+    pub duration: Duration,
+    /// From its head to its answer's first output.
+    pub first_output: Option<Duration>,
 }
 
 /// What was taken out of a request so that its target can answer it.
@@ -86,6 +106,14 @@ pub struct AttemptStory {
     pub backend: Arc<str>,
     /// The model that it was asked for.
     pub model: Arc<str>,
+    /// The model as a label: a name of the configuration.
+    pub model_label: Arc<str>,
+    /// What was taken out of the request for it.
+    pub repaired: Vec<Repaired>,
+    /// When it began, counted from the request's beginning.
+    pub began: Duration,
+    /// How long the verdict on it took.
+    pub judged: Option<Duration>,
     /// How it stands.
     pub state: AttemptState,
 }
@@ -104,7 +132,8 @@ pub enum AttemptState {
 impl Record {
     /// The record of a request that begins now.
     pub fn new(id: String) -> Self {
-        Self(Arc::new(Inner { id, started: Instant::now(), story: Mutex::default() }))
+        let (began_at, started) = (SystemTime::now(), Instant::now());
+        Self(Arc::new(Inner { id, began_at, started, story: Mutex::default() }))
     }
 
     /// The request's id, as the client sees it in `x-request-id`.
@@ -117,9 +146,19 @@ impl Record {
         self.0.started
     }
 
-    /// What has happened so far.
-    pub fn story(&self) -> Story {
-        self.lock().clone()
+    /// When the request began, by the clock on the wall.
+    pub fn began_at(&self) -> SystemTime {
+        self.0.began_at
+    }
+
+    /// Shows what has happened so far.
+    pub fn read<T>(&self, show: impl FnOnce(&Story) -> T) -> T {
+        show(&self.lock())
+    }
+
+    /// Who sent it.
+    pub fn sent_by(&self, client: &Arc<str>) {
+        self.lock().client = Some(client.clone());
     }
 
     /// The body has been read, and this is what it asks for.
@@ -136,19 +175,10 @@ impl Record {
     }
 
     /// An attempt begins; the number names it in [`Record::attempt_ended`].
-    pub fn attempt_began(&self, backend: &Arc<str>, model: &Arc<str>) -> usize {
+    pub fn attempt_began(&self, attempt: AttemptStory) -> usize {
         let mut story = self.lock();
-        story.attempts.push(AttemptStory {
-            backend: backend.clone(),
-            model: model.clone(),
-            state: AttemptState::Open,
-        });
+        story.attempts.push(attempt);
         story.attempts.len() - 1
-    }
-
-    /// What was taken out of the request for the attempt that begins.
-    pub fn repaired(&self, repaired: Vec<Repaired>) {
-        self.lock().repaired = repaired;
     }
 
     /// There is a verdict on an attempt, `waited` after it began.
@@ -156,6 +186,7 @@ impl Record {
         let mut story = self.lock();
         if let Some(attempt) = story.attempts.get_mut(number) {
             attempt.state = state;
+            attempt.judged = Some(waited);
         }
         story.waited += waited;
     }
@@ -175,13 +206,13 @@ impl Record {
         self.lock().answered = Some(Instant::now());
     }
 
-    /// The answer's head goes to the client; what has happened until then.
-    pub fn headed(&self) -> Story {
+    /// The answer's head goes to the client; `show` sees what has happened until then.
+    pub fn headed(&self, show: impl FnOnce(&Story)) {
         let mut story = self.lock();
         if !story.is_announced {
             story.answered = Some(Instant::now());
         }
-        story.clone()
+        show(&story);
     }
 
     /// The answer's token counts.
@@ -204,6 +235,30 @@ impl Record {
         self.lock().is_exhausted = true;
     }
 
+    /// The client gets no backend's answer, and these words of ours.
+    pub fn refused(&self, error: String) {
+        self.lock().error = Some(error);
+    }
+
+    /// The request is over. `show` sees the whole story, with its end as `judge` finds it.
+    pub fn ended(
+        &self,
+        status: Option<StatusCode>,
+        judge: impl FnOnce(&Story) -> Outcome,
+        show: impl FnOnce(&Story, End),
+    ) {
+        let mut story = self.lock();
+        let started = self.0.started;
+        let end = End {
+            outcome: judge(&story),
+            status,
+            duration: started.elapsed(),
+            first_output: story.answered.map(|at| at.duration_since(started)),
+        };
+        story.end = Some(end);
+        show(&story, end);
+    }
+
     /// A panic in another holder leaves a story that is still good to read.
     fn lock(&self) -> MutexGuard<'_, Story> {
         self.0.story.lock().unwrap_or_else(PoisonError::into_inner)
@@ -222,19 +277,38 @@ impl Story {
 
     /// The attempts in one readable line, such as `openai:gpt-5 auth(status), azure:gpt-5 ok`.
     pub fn attempts_line(&self) -> String {
-        let told = self.attempts.iter().map(|AttemptStory { backend, model, state }| match state {
-            AttemptState::Open => format!("{backend}:{model} open"),
-            AttemptState::Relayed => format!("{backend}:{model} ok"),
-            AttemptState::Failed(Failure { class, detected_by, .. }) => {
-                format!("{backend}:{model} {class}({detected_by})")
-            }
-        });
+        let told =
+            self.attempts.iter().map(|AttemptStory { backend, model, state, .. }| match state {
+                AttemptState::Open => format!("{backend}:{model} open"),
+                AttemptState::Relayed => format!("{backend}:{model} ok"),
+                AttemptState::Failed(Failure { class, detected_by, .. }) => {
+                    format!("{backend}:{model} {class}({detected_by})")
+                }
+            });
         told.collect::<Vec<_>>().join(", ")
     }
 
-    /// What was taken out for the last attempt, such as `reasoning, item_ids`.
-    pub fn repaired_line(&self) -> String {
-        self.repaired.iter().map(Repaired::as_str).collect::<Vec<_>>().join(", ")
+    /// What was taken out for the last attempt, such as `reasoning, item_ids`; `None` if nothing was.
+    pub fn repaired_line(&self) -> Option<String> {
+        let repaired = &self.attempts.last().filter(|last| !last.repaired.is_empty())?.repaired;
+        Some(repaired.iter().map(Repaired::as_str).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The time between a request's last byte and its answer's head that no backend took.
+    pub fn overhead(&self) -> Duration {
+        match (self.body_read, self.answered) {
+            (Some(read), Some(answered)) => {
+                answered.duration_since(read).saturating_sub(self.waited)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The time from the first attempt to the one that was answered, if that is another one: what failover
+    /// and retries added.
+    pub fn failover_time(&self) -> Option<Duration> {
+        let last = self.served_by().filter(|_| self.attempts.len() > 1)?;
+        Some(last.began.saturating_sub(self.attempts.first()?.began))
     }
 
     /// The attempts as the value of `x-sidestep-attempts`: a list of strings with parameters

@@ -49,8 +49,7 @@ async fn another_backend_goes_on_under_the_id_that_was_told() {
         assert!(reply.output_text().contains("secondary"), "{}", reply.text());
         assert_eq!(rig.counts(), [1, 1]);
         let failovers = rig.metric("sidestep_failovers_total").await;
-        let expected =
-            "sidestep_failovers_total{class=\"timeout\",from=\"primary\",to=\"secondary\"} 1";
+        let expected = "sidestep_failovers_total{class=\"timeout\",detected_by=\"timeout\",from=\"primary\",stage=\"before_commit\",to=\"secondary\"} 1";
         assert_eq!(failovers, [expected]);
         assert!(rig.metric("sidestep_requests_total").await[0].contains("outcome=\"answered\""));
     }

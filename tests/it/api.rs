@@ -29,7 +29,7 @@ async fn bad_requests_name_the_field_and_reach_no_backend() {
     assert_eq!(rig.counts(), [0]);
     assert_eq!(
         rig.metric("sidestep_requests_total").await,
-        ["sidestep_requests_total{outcome=\"rejected\",route=\"none\"} 6"]
+        ["sidestep_requests_total{client=\"none\",outcome=\"rejected\",route=\"none\"} 6"]
     );
 }
 
@@ -142,7 +142,7 @@ async fn unknown_paths_and_methods_answer_in_the_openai_shape() {
 async fn a_websocket_handshake_is_sent_to_http() {
     let rig = Rig::new(&[Fault::Ok]).await;
     let mut socket = tokio::net::TcpStream::connect(rig.address).await.unwrap();
-    let handshake = "GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let handshake = "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     socket.write_all(handshake.as_bytes()).await.unwrap();
     let mut answer = String::new();
     // Reads until the server closes, as it says it will.

@@ -369,7 +369,9 @@ async fn a_401_for_the_clients_own_credential_is_the_clients() {
             assert_eq!(chain.secondary.received().len(), 0);
             assert_eq!(
                 rig.metric("sidestep_requests_total").await,
-                ["sidestep_requests_total{outcome=\"refused\",route=\"default\"} 1"]
+                [
+                    "sidestep_requests_total{client=\"none\",outcome=\"refused\",route=\"default\"} 1"
+                ]
             );
         }
     }

@@ -179,7 +179,7 @@ impl Rig {
             // A rig that is dropped stops, too.
             let _ = stopped.await;
         };
-        let serving = tokio::spawn(app.serve(listener, shutdown));
+        let serving = tokio::spawn(app.serve(listener, None, shutdown));
         Self { address, backends, reloader, toml: String::new(), stop: Some(stop), serving }
     }
 

@@ -51,7 +51,7 @@ async fn a_large_stream_for_json_is_a_failure() {
 async fn a_body_that_does_not_come_is_refused() {
     let rig = Rig::with(&[Fault::Ok], "server.body_timeout = \"50ms\"\n").await;
     let mut slow = TcpStream::connect(rig.address).await.unwrap();
-    let head = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{";
+    let head = b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{";
     slow.write_all(head).await.unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_client_that_takes_nothing_is_gone_after_a_while() {
     let mut client = TcpStream::connect(rig.address).await.unwrap();
     let body = request("m", true).to_string();
     let head = format!(
-        "POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     client.write_all(head.as_bytes()).await.unwrap();

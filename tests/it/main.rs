@@ -22,6 +22,8 @@ mod credentials_shared;
 mod detection;
 mod exhausted;
 mod failover;
+mod guard;
+mod journal;
 mod limits;
 mod observability;
 mod reload;

@@ -171,7 +171,7 @@ async fn a_client_that_leaves_ends_the_upstream_request() {
     rig.backends[0].abandoned(1).await;
     assert_eq!(
         outcome_once_over(&rig).await,
-        "sidestep_requests_total{outcome=\"client_gone\",route=\"default\"} 1"
+        "sidestep_requests_total{client=\"none\",outcome=\"client_gone\",route=\"default\"} 1"
     );
 }
 
@@ -187,7 +187,7 @@ async fn a_client_that_leaves_while_nothing_has_come_ends_the_upstream_request()
     rig.backends[0].abandoned(1).await;
     assert_eq!(
         outcome_once_over(&rig).await,
-        "sidestep_requests_total{outcome=\"client_gone\",route=\"default\"} 1"
+        "sidestep_requests_total{client=\"none\",outcome=\"client_gone\",route=\"default\"} 1"
     );
 }
 
@@ -205,7 +205,7 @@ async fn a_client_that_leaves_after_completed_is_a_success() {
     drop(response);
     assert_eq!(
         outcome_once_over(&rig).await,
-        "sidestep_requests_total{outcome=\"answered\",route=\"default\"} 1"
+        "sidestep_requests_total{client=\"none\",outcome=\"answered\",route=\"default\"} 1"
     );
 }
 

@@ -6,6 +6,7 @@
 //! benches it for longer. Bounded; no lock is held across an await.
 
 mod file;
+mod list;
 mod low;
 mod penalty;
 
@@ -24,6 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::verdict::{Class, Failure, Stage};
 use crate::wire::blob::Issuer;
 pub use file::BenchFile;
+pub use list::Benched;
 use low::Low;
 use penalty::Penalty;
 pub use penalty::Scope;
@@ -343,7 +345,7 @@ impl Bench {
 }
 
 fn key_of(scope: Scope, target: &Target, credential: &Credential) -> Key {
-    let Target { backend, model } = target;
+    let Target { backend, model, .. } = target;
     let (name, model) = (backend.name.clone(), Some(model.clone()));
     let (identity, own) = (backend.identity, credential.identity());
     let key = Key { scope, backend: name, identity, model: None, account: None };

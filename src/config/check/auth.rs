@@ -212,7 +212,7 @@ impl Check<'_> {
     }
 
     /// The secret of one source, fit to be a header value.
-    fn secret_of(&mut self, key: &str, source: &SecretSource) -> Option<Secret> {
+    pub(super) fn secret_of(&mut self, key: &str, source: &SecretSource) -> Option<Secret> {
         let at = |field: &str| format!("{key}.{field}");
         let (place, text) = match (&source.env, &source.file, &source.secret) {
             (Some(name), None, None) => {

@@ -3,6 +3,7 @@
 mod auth;
 mod backend;
 mod routes;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub(super) fn check(
 ) -> Option<Config> {
     let credentials = &written.credentials;
     let mut check = Check { origin, environment, credentials, problems };
-    let server = check.server(&written.server);
+    let access = check.access(&written.server, &written.clients);
+    let server = check.server(&written.server, !access.clients.is_empty());
     let log = check.log(&written.log);
     let limits = check.limits(&written.limits);
     let timeouts = check.timeouts(&written.timeouts);
@@ -45,7 +47,12 @@ pub(super) fn check(
     let routes = check.routes(&written.routes, &names);
     Some(Config {
         server: server?,
+        access: access.into(),
         log,
+        journal: checked::Journal {
+            entries_max: written.journal.entries_max,
+            listeners_max: written.journal.listeners_max,
+        },
         limits,
         stream: check.stream(&written.stream),
         retry: check.retry(&written.retry),
@@ -87,35 +94,6 @@ impl Check<'_> {
             found: found.into(),
             allowed: allowed.into(),
         });
-    }
-
-    fn server(&mut self, server: &written::Server) -> Option<checked::Server> {
-        let listen = server.listen.parse().ok();
-        if listen.is_none() {
-            self.wrong(
-                "server.listen",
-                quoted(&server.listen),
-                "an address and a port, such as \"127.0.0.1:8787\" or \"[::1]:8787\"",
-            );
-        }
-        self.at_least_one("server.connections_max", server.connections_max);
-        self.positive("server.idle_timeout", server.idle_timeout.0);
-        self.positive("server.body_timeout", server.body_timeout.0);
-        self.positive("server.write_timeout", server.write_timeout.0);
-        if server.buffer_bytes_max.0 < 8 * 1024 {
-            let found = server.buffer_bytes_max.0.to_string();
-            self.wrong("server.buffer_bytes_max", found, "8KiB or more");
-        }
-        Some(checked::Server {
-            listen: listen?,
-            drain_timeout: server.drain_timeout.0,
-            idle_timeout: server.idle_timeout.0,
-            body_timeout: server.body_timeout.0,
-            write_timeout: server.write_timeout.0,
-            buffer_bytes_max: server.buffer_bytes_max.0,
-            connections_max: server.connections_max,
-            reload_interval: Some(server.reload_interval.0).filter(|time| !time.is_zero()),
-        })
     }
 
     fn log(&mut self, log: &written::Log) -> checked::Log {

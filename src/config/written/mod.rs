@@ -4,18 +4,18 @@
 //! optional here and demanded in the check, so that one pass finds every problem.
 
 mod auth;
+mod server;
+mod units;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::secret::Secret;
 pub use auth::{Auth, AuthList, SecretSource};
+pub use server::Server;
+pub use units::{Size, Span};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -23,8 +23,13 @@ pub use auth::{Auth, AuthList, SecretSource};
 pub struct Written {
     /// `[server]`.
     pub server: Server,
+    /// `[clients.NAME]`.
+    #[serde(default)]
+    pub clients: BTreeMap<String, SecretSource>,
     /// `[log]`.
     pub log: Log,
+    /// `[journal]`.
+    pub journal: Journal,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timeouts]`.
@@ -55,28 +60,6 @@ pub struct Written {
     pub routes: Vec<Route>,
 }
 
-/// `[server]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Address and port.
-    pub listen: String,
-    /// How long running answers may go on after a signal.
-    pub drain_timeout: Span,
-    /// How long a connection may take for the next request's head.
-    pub idle_timeout: Span,
-    /// How long a request's body may take.
-    pub body_timeout: Span,
-    /// How long a client may take nothing of what is sent to it.
-    pub write_timeout: Span,
-    /// Bytes that wait for one client.
-    pub buffer_bytes_max: Size,
-    /// Open connections.
-    pub connections_max: usize,
-    /// How often the configuration's file is looked at.
-    pub reload_interval: Span,
-}
-
 /// `[log]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +68,16 @@ pub struct Log {
     pub format: String,
     /// A level or a filter.
     pub level: String,
+}
+
+/// `[journal]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// How many requests are kept.
+    pub entries_max: usize,
+    /// How many may listen at one time.
+    pub listeners_max: usize,
 }
 
 /// `[limits]`.
@@ -336,57 +329,4 @@ pub struct Route {
     /// Whether it serves models that no route names.
     #[serde(default)]
     pub default: bool,
-}
-
-/// Added to the present, longer times would leave what clocks can tell.
-const SPAN_MAX: Duration = Duration::from_hours(366 * 24);
-
-/// A duration, written as people write one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text {
-            expected: "a duration such as \"250ms\", \"10s\" or \"1h 30m\", a year at most",
-            read: |text| {
-                let span = humantime::parse_duration(text).ok()?;
-                (span <= SPAN_MAX).then_some(Self(span))
-            },
-        })
-    }
-}
-
-/// A number of bytes, written as people write one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub usize);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text {
-            expected: "a size such as \"64KiB\" or \"32MiB\"",
-            read: |text| {
-                let size: ByteSize = text.parse().ok()?;
-                usize::try_from(size.as_u64()).ok().map(Self)
-            },
-        })
-    }
-}
-
-/// A string that means something else.
-struct Text<T> {
-    expected: &'static str,
-    read: fn(&str) -> Option<T>,
-}
-
-impl<T> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.read)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
 }

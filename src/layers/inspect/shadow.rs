@@ -113,7 +113,7 @@ impl Inspection {
 
 /// What broke an answer after its first output.
 fn late_failure(record: &Record) -> Option<Failure> {
-    match record.story().attempts.pop()?.state {
+    match record.read(|story| story.attempts.last().map(|last| last.state.clone()))? {
         AttemptState::Failed(failure) => Some(failure),
         AttemptState::Open | AttemptState::Relayed => None,
     }
