@@ -34,6 +34,7 @@ async fn a_shadow_sees_what_would_have_been_a_failure() {
         (Fault::FailedQuota, true, "quota", "event", "before_commit"),
         (Fault::Html, true, "malformed", "body", "before_commit"),
         (Fault::Empty, false, "empty", "body", "before_commit"),
+        (Fault::Text, true, "malformed", "body", "before_commit"),
         (Fault::CutBeforeOutput, true, "network", "transport", "before_commit"),
         (Fault::CutAfterOutput, true, "network", "transport", "after_commit"),
         (Fault::EndAfterOutput, true, "malformed", "event", "after_commit"),

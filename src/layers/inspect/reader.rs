@@ -185,5 +185,7 @@ async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, ReadError> {
             return Ok(Some(chunk));
         }
     }
+    // Some bodies must not be asked again when they are over.
+    *body = Body::empty();
     Ok(None)
 }
