@@ -105,6 +105,12 @@ impl App {
         Ok(Self { router, admin, limits, is_draining, live, reloader, bench_file })
     }
 
+    /// Asks it without a listener.
+    pub async fn ask(&self, request: Request<Body>) -> Response<Body> {
+        let router = self.router.clone();
+        router.oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
     /// Puts another configuration in the place of the one that is served.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()

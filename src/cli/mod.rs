@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod drill;
 pub mod faults;
 pub mod health;
 pub mod init;
@@ -60,6 +61,16 @@ pub enum Command {
     /// Give a backend a login of its own.
     #[command(subcommand)]
     Login(Login),
+    /// Rehearse failures with your own chains: stand-ins play every fault at every target, and a table says who
+    /// answered; exit code 1 if a chain has a weakness that you could mend. Nothing is sent anywhere.
+    Drill {
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        from: Configured,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Watch it work without a key or a network: a backend that keeps failing, a healthy one, and
     /// Sidestep in front of them.
     Demo(Demo),
@@ -166,6 +177,9 @@ pub enum CommandError {
     /// The process does not take requests.
     #[error("not ready: {0}")]
     Unhealthy(String),
+    /// A drill has found weaknesses.
+    #[error("{0} weaknesses that the configuration could mend, see above")]
+    Weak(usize),
     /// A login cannot be read.
     #[error(transparent)]
     Login(#[from] CredentialError),
@@ -186,11 +200,13 @@ pub enum CommandError {
 impl CommandError {
     /// The exit code, after `sysexits.h`.
     fn exit_code(&self) -> ExitCode {
+        const WEAK: u8 = 1;
         const USAGE: u8 = 64;
         const UNAVAILABLE: u8 = 69;
         const SOFTWARE: u8 = 70;
         const IO: u8 = 74;
         ExitCode::from(match self {
+            Self::Weak(_) => WEAK,
             Self::Config(_) | Self::Argument(_) => USAGE,
             Self::Listen { .. } | Self::Login(_) | Self::Unhealthy(_) => UNAVAILABLE,
             Self::Log(_) | Self::App(_) => SOFTWARE,
@@ -230,6 +246,10 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
         }
         Command::Health(from) => runtime()?.block_on(health::health(&sources(from, environment))),
         Command::Login(login) => runtime()?.block_on(login::login(login, environment)),
+        Command::Drill { from, json } => {
+            let config = load(from, environment)?;
+            runtime()?.block_on(drill::drill(&config, json, &mut io::stdout().lock()))
+        }
         Command::Demo(demo) => runtime()?.block_on(demo::demo(&demo.listen)),
         Command::Faults(Faults { list: true, .. }) => faults::list(&mut io::stdout().lock()),
         Command::Faults(faults) => runtime()?.block_on(faults::serve(&faults)),

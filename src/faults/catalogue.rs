@@ -134,6 +134,27 @@ faults! {
 }
 
 impl Fault {
+    /// Whether it always is a failure: no good answer, nothing that depends on the request.
+    pub fn is_failure(self) -> bool {
+        let is_good = self.what().starts_with("a good answer");
+        let depends = matches!(
+            self,
+            Self::Rotate
+                | Self::Background
+                | Self::NeedsTokenInBand
+                | Self::QuotaWithoutKey
+                | Self::Oversized
+                | Self::Endless
+                | Self::JsonFailed
+                | Self::JsonError
+                | Self::StreamFailed
+                | Self::StreamError
+                | Self::StreamErrorPair
+                | Self::CommentAfterOutput
+        );
+        !is_good && !depends
+    }
+
     /// The fault of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|fault| fault.name() == name)

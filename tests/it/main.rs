@@ -20,6 +20,7 @@ mod credentials;
 mod credentials_kinds;
 mod credentials_shared;
 mod detection;
+mod drill;
 mod exhausted;
 mod failover;
 mod guard;
