@@ -170,3 +170,29 @@ fn the_metrics_page_is_what_the_code_says() {
     let table = sidestep::telemetry::metrics::document::markdown();
     assert!(page.contains(&table), "put this into docs/metrics.md:\n\n{table}");
 }
+
+#[test]
+fn alerts_name_only_metrics_and_labels_that_are_there() {
+    let families = sidestep::telemetry::metrics::families::ALL;
+    let mut named = 0;
+    for file in ["deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_test.yml"] {
+        let text = fs::read_to_string(repository(file)).unwrap();
+        for (at, _) in text.match_indices("sidestep_") {
+            let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            let name = text[at..].split(word).next().unwrap();
+            let of_histogram = ["_bucket", "_sum", "_count"];
+            let bare = of_histogram.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let family = families.iter().find(|family| [name, bare].contains(&family.name));
+            let family = family.unwrap_or_else(|| panic!("{file}: there is no {name}"));
+            let selector = text[at + name.len()..].strip_prefix('{').unwrap_or_default();
+            let selector = selector.split('}').next().unwrap();
+            for label in selector.split(',').filter_map(|pair| pair.split(['=', '!']).next()) {
+                let is_known = ["", "instance", "job"].contains(&label.trim())
+                    || family.labels.contains(&label.trim());
+                assert!(is_known, "{file}: {name} has no label {label}");
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
