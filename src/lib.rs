@@ -15,6 +15,7 @@
 //! - [`server`]: listen, serve, drain.
 //! - [`faults`]: the built-in fault backend that the demo and the tests use.
 //! - [`cli`]: the commands.
+//! - `durable`: files of our own, all or nothing.
 
 pub mod api;
 pub mod app;
@@ -28,3 +29,5 @@ pub mod server;
 pub mod telemetry;
 pub mod verdict;
 pub mod wire;
+
+mod durable;

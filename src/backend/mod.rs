@@ -12,8 +12,6 @@ pub mod refused;
 pub mod route;
 pub mod transport;
 
-mod durable;
-
 #[cfg(test)]
 pub(crate) mod testing;
 

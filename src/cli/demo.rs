@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use tokio::net::TcpListener;
 
 use super::CommandError;
+use super::readiness::Readiness;
 use super::serve::serve_on;
 use crate::config::{Sources, Watch};
 use crate::faults::FaultBackend;
@@ -37,7 +38,7 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
     let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
     introduce(&format!("http://{address}"))?;
-    serve_on(listener, None, config, watch).await
+    serve_on(listener, None, config, watch, Readiness::default()).await
 }
 
 fn introduce(url: &str) -> io::Result<()> {

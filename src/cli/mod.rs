@@ -8,6 +8,8 @@ pub mod faults;
 pub mod health;
 pub mod init;
 pub mod login;
+pub mod manual;
+pub mod readiness;
 pub mod serve;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use crate::backend::credential::CredentialError;
 use crate::config::{Config, ConfigError, Sources, Watch};
 use crate::telemetry::build::VERSION_AND_COMMIT;
 use crate::telemetry::logs::LogError;
+use readiness::Readiness;
 
 /// A local proxy that fronts several LLM backends behind one OpenAI-compatible Responses endpoint,
 /// and goes on to the next backend, inside the same request, when one fails.
@@ -37,7 +40,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve clients.
-    Serve(Configured),
+    Serve {
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        from: Configured,
+        /// Write address and process id to this file, as JSON, as soon as clients can connect; removed at the end.
+        #[arg(long, value_name = "FILE")]
+        server_info: Option<PathBuf>,
+    },
     /// Check the configuration and print what it resolves to, credentials and chains; nothing is
     /// started, sent or renewed.
     Check(Configured),
@@ -76,6 +86,17 @@ pub enum Command {
     Demo(Demo),
     /// Run the built-in fault backend by itself, to try your own client and configuration on.
     Faults(Faults),
+    /// Print what a shell needs to complete commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder.
+    Man {
+        /// The folder, which has to exist.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
 }
 
 /// Where the configuration comes from.
@@ -235,9 +256,9 @@ pub fn run(environment: BTreeMap<String, String>) -> ExitCode {
 
 fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(), CommandError> {
     match command {
-        Command::Serve(from) => {
+        Command::Serve { from, server_info } => {
             let watch = Watch::new(sources(from, environment));
-            runtime()?.block_on(serve::serve(watch))
+            runtime()?.block_on(serve::serve(watch, Readiness::new(server_info)))
         }
         Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
         Command::Init { to } => runtime()?.block_on(init::init(to, environment, &mut io::stdout())),
@@ -253,6 +274,8 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
         Command::Demo(demo) => runtime()?.block_on(demo::demo(&demo.listen)),
         Command::Faults(Faults { list: true, .. }) => faults::list(&mut io::stdout().lock()),
         Command::Faults(faults) => runtime()?.block_on(faults::serve(&faults)),
+        Command::Completions { shell } => manual::completions(shell, &mut io::stdout().lock()),
+        Command::Man { to } => manual::pages(to.as_deref(), &mut io::stdout().lock()),
     }
 }
 

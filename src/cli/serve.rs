@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::CommandError;
+use super::readiness::Readiness;
 use crate::app::App;
 use crate::config::checked::Server;
 use crate::config::{Config, Watch};
@@ -21,8 +22,9 @@ use crate::telemetry::logs;
 ///
 /// # Errors
 ///
-/// When the configuration is not sound, logging cannot start, the application cannot be built, or the port cannot be bound.
-pub async fn serve(mut watch: Watch) -> Result<(), CommandError> {
+/// When the configuration is not sound, logging cannot start, the application cannot be built, the port cannot be bound, or the
+/// server-info file cannot be written.
+pub async fn serve(mut watch: Watch, readiness: Readiness) -> Result<(), CommandError> {
     let config = watch.load()?;
     logs::start(config.log.json, &config.log.level)?;
     let listener = bind(config.server.listen).await?;
@@ -30,7 +32,7 @@ pub async fn serve(mut watch: Watch) -> Result<(), CommandError> {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    serve_on(listener, admin, config, watch).await
+    serve_on(listener, admin, config, watch, readiness).await
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
@@ -43,23 +45,28 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
 ///
 /// # Errors
 ///
-/// When the application cannot be built, or signals cannot be received.
+/// When the application cannot be built, signals cannot be received, or the server-info file cannot be written.
 pub(super) async fn serve_on(
     listener: TcpListener,
     admin: Option<TcpListener>,
     config: Config,
     watch: Watch,
+    readiness: Readiness,
 ) -> Result<(), CommandError> {
     let Server { drain_timeout, reload_interval, .. } = config.server;
     let app = App::new(config)?;
     let reloads = reloads(watch, reload_interval, app.reloader())?;
-    let mut signals = signals()?;
-    let mut second = signals.clone();
-    tracing::info!(address = %listener.local_addr()?, version = VERSION_AND_COMMIT, "listening");
+    let mut second = signals()?;
+    let address = listener.local_addr()?;
+    let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+    tracing::info!(%address, version = VERSION_AND_COMMIT, "listening");
+    let told = readiness.tell(address, admin_address)?;
 
+    let (told, mut first_signal) = (&told, second.clone());
     let first = async move {
         // The sender lives in a task of its own, for ever.
-        let _ = signals.wait_for(|count| *count >= 1).await;
+        let _ = first_signal.wait_for(|count| *count >= 1).await;
+        told.stopping();
         tracing::info!(
             ?drain_timeout,
             "draining: no new connections, running answers may finish; a second signal ends at once"

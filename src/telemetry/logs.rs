@@ -24,8 +24,10 @@ pub fn start(json: bool, level: &str) -> Result<(), LogError> {
     let started = if json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     } else {
+        let builder = builder.with_target(false);
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        builder.with_ansi(is_terminal).with_target(false).try_init()
+        // Left alone on a terminal: the default hears NO_COLOR.
+        if is_terminal { builder.try_init() } else { builder.with_ansi(false).try_init() }
     };
     started.map_err(|_| LogError::Started)
 }

@@ -213,3 +213,81 @@ async fn every_client_is_told_the_address_and_has_a_page() {
     assert_eq!(code, 0);
     assert!(told.contains("http://127.0.0.1:9999/v1"), "{told}");
 }
+
+#[tokio::test]
+async fn the_server_info_says_where_it_serves_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, info) = (folder.path().join("sidestep.toml"), folder.path().join("info.json"));
+    std::fs::write(
+        &config,
+        "[backends.a]\nbase_url = \"http://127.0.0.1:1\"\n[[routes]]\ndefault = true\nchain = [\"a\"]\n",
+    )
+    .unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+    let arguments = [&arguments[..], &["--server-info", info.to_str().unwrap()]].concat();
+    let supervisor = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    let mut child = sidestep(&arguments)
+        .env("NOTIFY_SOCKET", folder.path().join("notify"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    supervisor.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let supervisor = tokio::task::spawn_blocking(move || {
+        let mut told = [0; 200];
+        let length = supervisor.recv(&mut told).unwrap();
+        (String::from_utf8_lossy(&told[..length]).into_owned(), supervisor)
+    });
+    let (told, supervisor) = supervisor.await.unwrap();
+    let told_info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&info).unwrap()).unwrap();
+    let address = told_info["address"].as_str().unwrap();
+    assert_eq!(told, format!("READY=1\nSTATUS=serving on {address}\n"));
+    assert_eq!(told_info["pid"], child.id().unwrap());
+    assert_eq!(told_info["base_url"], format!("http://{address}/v1"));
+    assert_eq!(
+        read(client().get(format!("http://{address}/readyz"))).await.status,
+        http::StatusCode::OK
+    );
+
+    signal(&child, "-TERM");
+    assert!(child.wait().await.unwrap().success());
+    assert!(!info.exists());
+    let mut told = [0; 200];
+    let length = supervisor.recv(&mut told).unwrap();
+    assert!(told[..length].starts_with(b"STOPPING=1\n"));
+}
+
+#[tokio::test]
+async fn a_server_info_that_cannot_be_written_ends_it() {
+    let arguments =
+        ["serve", "--listen", "127.0.0.1:0", "--server-info", "/nowhere/info.json", "--config"];
+    let config = repository("config/examples/local-models.toml");
+    let arguments = [&arguments[..], &[config.to_str().unwrap()]].concat();
+    let Output { status, stderr, .. } =
+        sidestep(&arguments).env("OPENAI_API_KEY", "sk-x").output().await.unwrap();
+    assert_eq!(status.code(), Some(74));
+    let told = String::from_utf8(stderr).unwrap();
+    assert!(told.contains("cannot write /nowhere/info.json: No such file"), "{told}");
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_every_command() {
+    let (status, script, _) = output(&["completions", "bash"]).await;
+    assert_eq!(status, 0);
+    let (_, help, _) = output(&["--help"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (status, ..) = output(&["man", "--to", folder.path().to_str().unwrap()]).await;
+    assert_eq!(status, 0);
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut count = 0;
+    for name in commands.lines().filter_map(|line| line.strip_prefix("  ")) {
+        let Some(name) = name.split(' ').next().filter(|name| !name.is_empty()) else { continue };
+        assert!(script.contains(&format!("sidestep,{name})")), "{name}");
+        let page = folder.path().join(format!("sidestep-{name}.1"));
+        assert!(name == "help" || page.exists(), "{}", page.display());
+        count += 1;
+    }
+    assert!(count > 9, "{help}");
+    let (_, page, _) = output(&["man"]).await;
+    assert!(page.contains("sidestep\\-serve(1)"), "{page}");
+}

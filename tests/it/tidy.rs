@@ -68,10 +68,11 @@ fn rooms_import_only_what_they_may() {
         ("verdict/", &["verdict", "wire"]),
         ("config/", &["config", "verdict", "wire"]),
         ("telemetry/", &["telemetry", "verdict", "wire"]),
-        ("backend/", &["backend", "config", "telemetry", "verdict", "wire"]),
+        ("backend/", &["backend", "config", "durable", "telemetry", "verdict", "wire"]),
         ("layers/", &["backend", "config", "telemetry", "verdict", "wire"]),
         ("api/", &["api", "backend", "config", "telemetry", "verdict", "wire"]),
         ("server.rs", &[]),
+        ("durable.rs", &[]),
         ("faults/", &["faults", "server", "wire"]),
     ];
     for source in sources() {
@@ -121,7 +122,13 @@ fn crates_stay_in_their_rooms() {
             ],
         ),
         ("std::env", &["main.rs", "config/"]),
-        ("std::fs", &["config/", "backend/bench/file", "backend/credential/", "backend/durable"]),
+        (
+            "std::fs",
+            &[
+                "config/", "backend/bench/file", "backend/credential/", "durable", "cli/readiness",
+                "cli/manual",
+            ],
+        ),
     ];
     for source in sources().iter().filter(|source| !source.is_test()) {
         for (name, homes) in homes {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::super::Backends;
-use super::super::durable;
 use super::{Bench, Entry, Key, Scope, is_of};
+use crate::durable;
 use crate::verdict::Class;
 use crate::wire::blob::Issuer;
 

@@ -15,11 +15,11 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::super::durable::{self, FILE_MODE};
 use super::error::CredentialError;
 use super::file::read_secret;
 use super::jwt::since_1970;
 use crate::config::Secret;
+use crate::durable::{self, FILE_MODE};
 use crate::verdict::CredentialFault;
 
 /// The pause between two looks at a lock that another process holds.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Only its owner may read and write it.
-pub(super) const FILE_MODE: u32 = 0o600;
+pub(crate) const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
 /// Puts `text` into a file: all or nothing.
@@ -14,7 +14,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// # Errors
 ///
 /// When the folder cannot be written to or the disk is full; the file is as it was then.
-pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = beside(path, "new");
     // Left behind by a crash, perhaps, and of another mode.
     if let Err(error) = std::fs::remove_file(&new)
@@ -45,7 +45,7 @@ fn write_new(path: &Path, new: &Path, text: &[u8]) -> io::Result<()> {
 /// # Errors
 ///
 /// When that is not allowed.
-pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder),
         None => Ok(()),
@@ -53,7 +53,7 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 }
 
 /// The path with another ending after it.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".");
     path.push(ending);
