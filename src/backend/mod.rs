@@ -218,10 +218,12 @@ impl Backend {
             _ => config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
         };
         let client = match old {
-            Some((was, old)) if was.timeouts.connect == config.timeouts.connect => {
+            Some((was, old))
+                if was.timeouts.connect == config.timeouts.connect && was.tls == config.tls =>
+            {
                 old.client.clone()
             }
-            _ => Client::new(&config.url, config.timeouts.connect)?,
+            _ => Client::new(&config.url, config.timeouts.connect, &config.tls)?,
         };
         Ok(Self {
             identity: Issuer::new(&format!("{name} {}", config.url)),

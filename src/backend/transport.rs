@@ -12,11 +12,12 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::BodyExt as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect;
+use reqwest::{Certificate, Identity, redirect};
 use tower::Service;
 use url::{Host, Url};
 
 use super::attempt::Attempt;
+use crate::config::checked::Tls;
 use crate::verdict::{Evidence, TimeLimit, TransportFault};
 
 /// Why a backend cannot be set up.
@@ -84,8 +85,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the TLS roots of the system cannot be used.
-    pub fn new(url: &Url, connect_timeout: Duration) -> Result<Self, ClientError> {
+    /// When the TLS roots of the system cannot be used, or a certificate and its key do not fit.
+    pub fn new(url: &Url, connect_timeout: Duration, tls: &Tls) -> Result<Self, ClientError> {
         // The second and later calls find it installed: that is no error.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -94,6 +95,14 @@ impl Client {
             .redirect(redirect::Policy::none())
             .tcp_nodelay(true)
             .dns_resolver(Arc::new(SystemResolver));
+        if let Some(ca) = &tls.ca {
+            let bundle = Certificate::from_pem_bundle(ca.expose().as_bytes());
+            builder = builder.tls_certs_merge(bundle.map_err(ClientError::Build)?);
+        }
+        if let Some(identity) = &tls.identity {
+            let identity = Identity::from_pem(identity.expose().as_bytes());
+            builder = builder.identity(identity.map_err(ClientError::Build)?);
+        }
         if is_loopback(url) {
             // A proxy on the way to the outside has no way back in here.
             builder = builder.no_proxy();

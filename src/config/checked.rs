@@ -285,12 +285,23 @@ pub struct Backend {
     pub profile: Profile,
     /// What failures in its answers lead to.
     pub detection: Detection,
+    /// Its certificates and ours.
+    pub tls: Tls,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
     /// Tokens that its models take, where nothing else is said of the model.
     pub context_window: Option<u64>,
     /// Tokens that single models take.
     pub model_context_windows: BTreeMap<String, u64>,
+}
+
+/// Whom to trust at the other end of a connection, and who we are there. All in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities beside the system's. No secret, but nothing for a log either.
+    pub ca: Option<Secret>,
+    /// Our private key and certificate.
+    pub identity: Option<Secret>,
 }
 
 /// What kind of service a backend is: what it may see and what it can take.

@@ -32,4 +32,5 @@ mod streaming;
 mod switch;
 mod tidy;
 mod time;
+mod tls;
 mod transport;

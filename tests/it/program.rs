@@ -29,9 +29,15 @@ pub(crate) fn sidestep(arguments: &[&str]) -> Command {
 impl Program {
     /// Serves with a configuration file, on a port of its own.
     pub(crate) async fn serve(config: &Path) -> Self {
+        Self::serve_with(config, &[]).await
+    }
+
+    /// The same, in an environment.
+    pub(crate) async fn serve_with(config: &Path, environment: &[(&str, &str)]) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
         let mut child = sidestep(&arguments)
             .env("SIDESTEP_LOG__LEVEL", "trace")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

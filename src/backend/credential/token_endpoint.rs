@@ -14,6 +14,7 @@ use super::super::transport::{Client, ClientError};
 use super::error::CredentialError;
 use crate::config::Secret;
 use crate::config::auth::{self, TokenBody};
+use crate::config::checked::Tls;
 use crate::verdict::CredentialFault;
 
 /// Codes that say that a refresh token will never be taken again (RFC 6749, section 5.2; the
@@ -62,7 +63,7 @@ impl Exchange {
         timeout: Duration,
         bytes_max: usize,
     ) -> Result<Self, ClientError> {
-        let client = Client::new(&endpoint.url, timeout)?;
+        let client = Client::new(&endpoint.url, timeout, &Tls::default())?;
         Ok(Self { endpoint, client, timeout, bytes_max })
     }
 

@@ -226,14 +226,16 @@ impl Check<'_> {
                 }
                 (at("env"), Secret::from(value?.as_str()))
             }
-            (None, Some(file), None) => match self.read_secret(file) {
-                Ok(secret) => (at("file"), secret),
-                Err(error) => {
-                    let found = format!("{} ({error})", file.display());
-                    self.wrong(&at("file"), found, "a readable file with the secret");
-                    return None;
+            (None, Some(file), None) => {
+                match self.read_secret(file, self.credentials.token_bytes_max.0) {
+                    Ok(secret) => (at("file"), secret),
+                    Err(error) => {
+                        let found = format!("{} ({error})", file.display());
+                        self.wrong(&at("file"), found, "a readable file with the secret");
+                        return None;
+                    }
                 }
-            },
+            }
             (None, None, Some(secret)) => (at("secret"), secret.clone()),
             (None, None, None) => {
                 self.wrong(key, "no secret", "one of env, file and secret");
@@ -256,8 +258,8 @@ impl Check<'_> {
         Some(Secret::from(secret))
     }
 
-    fn read_secret(&self, file: &Path) -> std::io::Result<Secret> {
-        let bytes_max = self.credentials.token_bytes_max.0;
+    /// The first `bytes_max` of a file.
+    pub(super) fn read_secret(&self, file: &Path, bytes_max: usize) -> std::io::Result<Secret> {
         let mut text = String::new();
         let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
         std::fs::File::open(self.path(file))?.take(limit).read_to_string(&mut text)?;

@@ -49,6 +49,7 @@ impl Check<'_> {
             self.at_least_one(&format!("{key}.concurrency_max"), places);
         }
         let profile = self.profile(&key, backend.profile.as_deref());
+        let tls = self.tls(&format!("{key}.tls"), &backend.tls);
         let detection = self.detection(&key, backend.detection.as_deref());
         let auth_order = self.auth_order(&key, backend.auth_order.as_deref());
         let windows = backend.models.iter();
@@ -61,6 +62,7 @@ impl Check<'_> {
             headers,
             timeouts,
             detection,
+            tls,
             concurrency_max: backend.concurrency_max,
             context_window: backend.context_window,
             model_context_windows: windows

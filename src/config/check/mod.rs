@@ -4,6 +4,7 @@ mod auth;
 mod backend;
 mod routes;
 mod server;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

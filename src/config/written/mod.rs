@@ -296,6 +296,9 @@ pub struct Backend {
     /// Its own time limits.
     #[serde(default)]
     pub timeouts: TimeoutOverrides,
+    /// Its certificates and ours.
+    #[serde(default)]
+    pub tls: Tls,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
     /// `generic`, `openai` or `codex`.
@@ -307,6 +310,18 @@ pub struct Backend {
     /// What differs for single models.
     #[serde(default)]
     pub models: BTreeMap<String, Model>,
+}
+
+/// `[backends.NAME.tls]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Authorities beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and those between it and its authority.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[backends.NAME.models.MODEL]`.
