@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use sidestep::config::{Sources, load};
+
 use crate::kit::repository;
 
 /// Lines of a file without its tests.
@@ -179,10 +181,13 @@ fn the_metrics_page_is_what_the_code_says() {
 }
 
 #[test]
-fn alerts_name_only_metrics_and_labels_that_are_there() {
+fn alerts_and_dashboard_name_only_metrics_and_labels_that_are_there() {
     let families = sidestep::telemetry::metrics::families::ALL;
     let mut named = 0;
-    for file in ["deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_test.yml"] {
+    for file in [
+        "deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_test.yml",
+        "deploy/grafana/sidestep.json",
+    ] {
         let text = fs::read_to_string(repository(file)).unwrap();
         for (at, _) in text.match_indices("sidestep_") {
             let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
@@ -201,5 +206,27 @@ fn alerts_name_only_metrics_and_labels_that_are_there() {
             named += 1;
         }
     }
-    assert!(named > 20, "{named}");
+    assert!(named > 70, "{named}");
+}
+
+#[test]
+fn configurations_to_deploy_are_sound() {
+    let manifest = fs::read_to_string(repository("deploy/kubernetes/sidecar.yaml")).unwrap();
+    let block = manifest.split("sidestep.toml: |\n").nth(1).unwrap();
+    let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let toml: String = lines.map(|line| format!("{}\n", line.trim())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidestep.toml");
+    fs::write(&file, toml).unwrap();
+    let variables = [
+        ("OPENAI_API_KEY", "key-of-openai"),
+        ("AZURE_API_KEY", "key-of-azure"),
+        ("SIDESTEP_SERVER__ALLOWED_HOSTS", "[\"sidestep\"]"),
+    ];
+    for file in [file, repository("deploy/compose/sidestep.toml")] {
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let sources = Sources { file: Some(file), environment, ..Sources::default() };
+        let config = load(&sources).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.access.allowed_hosts, ["sidestep"]);
+    }
 }
