@@ -11,11 +11,13 @@ pub mod login;
 pub mod manual;
 pub mod readiness;
 pub mod serve;
+mod table;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -49,8 +51,8 @@ pub enum Command {
         server_info: Option<PathBuf>,
     },
     /// Check the configuration and print what it resolves to, credentials and chains; nothing is
-    /// started, sent or renewed.
-    Check(Configured),
+    /// started, sent or renewed, except with --live.
+    Check(Check),
     /// Write a first configuration, made of what is there: keys in the environment, a Codex login, servers
     /// on this machine. Asks nothing, and overwrites nothing.
     Init {
@@ -108,6 +110,27 @@ pub struct Configured {
     /// The address to listen on [default: 127.0.0.1:8787].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub from: Configured,
+    /// Ask every target one small question with every credential (a few tokens each), and print what it said, in
+    /// what time, and what is left of its quota; exit code 1 if one fails.
+    #[arg(long)]
+    pub live: bool,
+    /// A model to ask for where a route names none, such as a pattern's. May be given several times.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub model: Vec<String>,
+    /// How long an answer may take.
+    #[arg(long, value_name = "TIME", requires = "live", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Print JSON.
+    #[arg(long, requires = "live")]
+    pub json: bool,
 }
 
 /// Which login.
@@ -201,6 +224,9 @@ pub enum CommandError {
     /// A drill has found weaknesses.
     #[error("{0} weaknesses that the configuration could mend, see above")]
     Weak(usize),
+    /// Targets have failed that were asked.
+    #[error("{0} of the answers are failures, see above")]
+    Failing(usize),
     /// A login cannot be read.
     #[error(transparent)]
     Login(#[from] CredentialError),
@@ -221,13 +247,13 @@ pub enum CommandError {
 impl CommandError {
     /// The exit code, after `sysexits.h`.
     fn exit_code(&self) -> ExitCode {
-        const WEAK: u8 = 1;
+        const FOUND: u8 = 1;
         const USAGE: u8 = 64;
         const UNAVAILABLE: u8 = 69;
         const SOFTWARE: u8 = 70;
         const IO: u8 = 74;
         ExitCode::from(match self {
-            Self::Weak(_) => WEAK,
+            Self::Weak(_) | Self::Failing(_) => FOUND,
             Self::Config(_) | Self::Argument(_) => USAGE,
             Self::Listen { .. } | Self::Login(_) | Self::Unhealthy(_) => UNAVAILABLE,
             Self::Log(_) | Self::App(_) => SOFTWARE,
@@ -260,7 +286,14 @@ fn dispatch(command: Command, environment: BTreeMap<String, String>) -> Result<(
             let watch = Watch::new(sources(from, environment));
             runtime()?.block_on(serve::serve(watch, Readiness::new(server_info)))
         }
-        Command::Check(from) => check::print(&load(from, environment)?, &mut io::stdout().lock()),
+        Command::Check(Check { from, live: true, model, timeout, json }) => {
+            let config = load(from, environment)?;
+            let mut out = io::stdout().lock();
+            runtime()?.block_on(check::live::check(config, &model, timeout, json, &mut out))
+        }
+        Command::Check(Check { from, .. }) => {
+            check::print(&load(from, environment)?, &mut io::stdout().lock())
+        }
         Command::Init { to } => runtime()?.block_on(init::init(to, environment, &mut io::stdout())),
         Command::Client { client, from } => {
             client::print(client, &sources(from, environment), &mut io::stdout().lock())

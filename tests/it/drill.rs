@@ -67,7 +67,7 @@ fn people_get_a_table() {
     let output = drill(&chain("b.invalid", "secret-of-b", ""), &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("route m: a -> b:other\n"), "{text}");
-    let row = text.lines().find(|line| line.starts_with("  failed-auth ")).unwrap();
+    let row = text.lines().find(|line| line.starts_with(" failed-auth ")).unwrap();
     assert!(row.contains("b:other answered, ") && row.contains("502 auth, "), "{row}");
     assert!(text.contains("no weakness"), "{text}");
 }

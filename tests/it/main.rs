@@ -14,6 +14,7 @@ mod program;
 
 mod announce;
 mod api;
+mod check_live;
 mod commands;
 mod conversations;
 mod credentials;

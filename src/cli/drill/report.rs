@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::rehearsal::{Rehearsed, Scene};
+use crate::cli::table;
 use crate::config::Config;
 use crate::config::auth::Auth;
 use crate::config::checked::{Detection, Route};
@@ -70,11 +71,9 @@ impl Report {
 impl RouteReport {
     /// A row a fault, a column a place.
     fn table(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut rows: Vec<Vec<String>> = vec![
-            std::iter::once("fault".to_owned())
-                .chain(self.chain.iter().map(|target| format!("at {target}")))
-                .collect(),
-        ];
+        let places = self.chain.iter().map(|target| format!("at {target}"));
+        let header = std::iter::once("fault".to_owned()).chain(places).collect();
+        let mut rows = Vec::new();
         let mut faults: Vec<&str> = self.scenes.iter().map(|scene| scene.fault).collect();
         faults.dedup();
         for fault in faults {
@@ -89,14 +88,7 @@ impl RouteReport {
             }
             rows.push(row);
         }
-        let widths: Vec<usize> = (0..=self.chain.len())
-            .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        for row in rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            writeln!(out, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        writeln!(out, "{}", table::plain(header, rows))
     }
 }
 

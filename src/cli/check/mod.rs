@@ -1,5 +1,7 @@
 //! `sidestep check`: the configuration as it resolves, and how its credentials stand, secrets left
-//! out. Nothing is sent, nothing is renewed.
+//! out. Nothing is sent, nothing is renewed, unless `live` asks every target.
+
+pub mod live;
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
