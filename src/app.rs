@@ -41,6 +41,7 @@ use crate::reload::{self, Reloader};
 use crate::server::{self, Drained, ServerLimits};
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Exporter, ExporterError};
 
 /// How often `bench.file` is written, at most.
 const BENCH_FILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,6 +55,9 @@ pub enum AppError {
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] ExporterError),
 }
 
 /// The application: what the server serves.
@@ -67,6 +71,7 @@ pub struct App {
     live: Arc<ArcSwap<Live>>,
     reloader: Reloader,
     bench_file: Option<Arc<Mutex<BenchFile>>>,
+    exporter: Option<Exporter>,
 }
 
 impl App {
@@ -74,10 +79,13 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When a backend's HTTP client or the metrics cannot be built.
+    /// When a backend's HTTP client, the metrics or the export of traces cannot be built.
     pub fn new(config: Config) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        let Config { server, limits, journal, .. } = config;
+        let Config { server, limits, .. } = config;
+        let journal = Journal::new(config.journal.entries_max);
+        let listeners_max = config.journal.listeners_max;
+        let collector = config.traces_endpoint.clone();
         let bench_file = config.bench_file.clone().map(BenchFile::new);
         let live = reload::live(config, None, &metrics)?;
         let bench_file = bench_file.map(|mut file| {
@@ -85,16 +93,18 @@ impl App {
             Arc::new(Mutex::new(file))
         });
         let live = Arc::new(ArcSwap::from_pointee(live));
+        let exporter = collector.map(|to| Exporter::new(&to, &journal)).transpose()?;
         let reloader = Reloader::new(live.clone(), metrics.clone());
         let is_draining = watch::Sender::new(false);
         let api = Api {
             live: live.clone(),
             metrics,
-            journal: Journal::new(journal.entries_max),
-            listeners: Listeners::new(journal.listeners_max),
+            journal,
+            listeners: Listeners::new(listeners_max),
             is_draining: is_draining.subscribe(),
         };
-        let (router, admin) = routers(&api, limits, server.admin_listen.is_some());
+        let (router, admin) =
+            routers(&api, limits, exporter.is_some(), server.admin_listen.is_some());
         let limits = ServerLimits {
             connections_max: server.connections_max,
             idle_timeout: server.idle_timeout,
@@ -102,7 +112,7 @@ impl App {
             buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
-        Ok(Self { router, admin, limits, is_draining, live, reloader, bench_file })
+        Ok(Self { router, admin, limits, is_draining, live, reloader, bench_file, exporter })
     }
 
     /// Asks it without a listener.
@@ -119,7 +129,7 @@ impl App {
     /// Serves clients on a listener until `shutdown` resolves and running answers have ended. `admin` is for
     /// those who operate it, if the configuration has another address for them.
     pub async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         admin: Option<TcpListener>,
         shutdown: impl Future<Output = ()>,
@@ -141,14 +151,25 @@ impl App {
                 None => std::future::pending().await,
             }
         };
+        let mut exporter = self.exporter.take();
+        let export = async {
+            match &mut exporter {
+                Some(exporter) => exporter.run().await,
+                None => std::future::pending().await,
+            }
+        };
         let (live, bench_file) = (&self.live, self.bench_file.as_ref());
         let drained = tokio::select! {
             drained = server::serve(listener, self.limits, of(self.router), shutdown, on_drain) => drained,
             drained = operators => drained,
             never = keep_bench(live, bench_file) => match never {},
+            never = export => match never {},
         };
         live.load().backends.settle().await;
         save_bench(live, bench_file).await;
+        if let Some(exporter) = exporter {
+            exporter.finish().await;
+        }
         drained
     }
 }
@@ -172,10 +193,10 @@ async fn save_bench(live: &ArcSwap<Live>, file: Option<&Arc<Mutex<BenchFile>>>) 
 }
 
 /// What a client's request goes through.
-fn client_stack(api: &Api, limits: Limits, guard: &GuardLayer) -> Router {
+fn client_stack(api: &Api, limits: Limits, is_traced: bool, guard: &GuardLayer) -> Router {
     let requests = ServiceBuilder::new()
         // Outermost: gives the request its id, and sees how it ends whatever happens below.
-        .layer(ObserveRequestLayer::new(api.metrics.clone(), api.journal.clone()))
+        .layer(ObserveRequestLayer::new(api.metrics.clone(), api.journal.clone(), is_traced))
         .map_response(|response: Response<_>| response.map(Body::new))
         // Above whatever may panic, below what has to log and count that.
         .layer(CatchPanicLayer::custom(panicked))
@@ -227,7 +248,12 @@ fn probes() -> Router<Api> {
 }
 
 /// The routers of the listeners: for clients, and, where it is another, for those who operate it.
-fn routers(api: &Api, limits: Limits, has_admin: bool) -> (Router, Option<Router>) {
+fn routers(
+    api: &Api,
+    limits: Limits,
+    is_traced: bool,
+    has_admin: bool,
+) -> (Router, Option<Router>) {
     let live = api.live.clone();
     let refuse = |refusal, path: &str| {
         let error = match refusal {
@@ -240,7 +266,8 @@ fn routers(api: &Api, limits: Limits, has_admin: bool) -> (Router, Option<Router
     };
     let access = move || live.load().config.access.clone();
     let guard = GuardLayer::new(access, api.metrics.clone(), refuse);
-    let (clients, admin) = (client_stack(api, limits, &guard), admin_stack(api, &guard));
+    let clients = client_stack(api, limits, is_traced, &guard);
+    let admin = admin_stack(api, &guard);
     if !has_admin {
         return (clients.merge(admin), None);
     }

@@ -76,6 +76,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("[server]", server(old) != server(new)),
         ("[log]", old.log != new.log),
         ("journal.entries_max", old.journal.entries_max != new.journal.entries_max),
+        ("traces.endpoint", old.traces_endpoint != new.traces_endpoint),
         ("bench.file", old.bench_file != new.bench_file),
         ("limits.in_flight_max, limits.queue_*", in_flight(old) != in_flight(new)),
     ] {

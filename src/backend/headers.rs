@@ -19,6 +19,10 @@ const TO_BACKEND: &[&str] = &[
     "x-client-request-id",
 ];
 
+/// Which trace a request belongs to (W3C Trace Context, sections 3.2 and 3.3), for backends that are
+/// configured to see it.
+const TRACE_CONTEXT: &[&str] = &["traceparent", "tracestate"];
+
 /// Headers of a backend that a client may see. Not among them: `openai-model`, which makes Codex
 /// accuse its user when it differs from what was asked (openai/codex#12003); `x-models-etag`, which
 /// sends it to fetch a catalogue; rate limits of accounts that are not the client's; request ids,
@@ -41,6 +45,9 @@ const BACKEND_REQUEST_ID: HeaderName = HeaderName::from_static("x-sidestep-backe
 pub fn for_backend(original: &Original, backend: &Backend, reader: Issuer) -> HeaderMap {
     let mut headers = pick(&original.headers, TO_BACKEND);
     headers.extend(pick(&original.headers, backend.profile.headers));
+    if backend.trace_context {
+        headers.extend(pick(&original.headers, TRACE_CONTEXT));
+    }
     let state = original.headers.get(TURN_STATE).and_then(|state| reader.own(state.to_str().ok()?));
     if let Some(state) = state.and_then(|state| HeaderValue::try_from(state).ok()) {
         headers.insert(TURN_STATE, state);

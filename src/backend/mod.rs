@@ -52,6 +52,8 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// What it may see and what it can take.
     pub profile: &'static Profile,
+    /// Whether it is told which trace a request belongs to.
+    pub trace_context: bool,
     /// What failures in its answers lead to.
     pub detection: Detection,
     /// What its targets have refused.
@@ -234,6 +236,7 @@ impl Backend {
             headers: config.headers.clone(),
             timeouts: config.timeouts,
             profile: Profile::of(config.profile),
+            trace_context: config.trace_context,
             detection: config.detection,
             refused: old.map(|(_, old)| old.refused.clone()).unwrap_or_default(),
             slots,

@@ -5,6 +5,8 @@ use crate::config::checked;
 /// What a backend may see and what it can take.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
+    /// Whose service it is, as `gen_ai.provider.name` of OpenTelemetry's conventions, where that is known.
+    pub provider: Option<&'static str>,
     /// Headers of a client that it may see, beside those that every backend may see.
     pub headers: &'static [&'static str],
     /// The fields of a request that it takes; `None`: any.
@@ -37,6 +39,7 @@ const OF_CODEX: &[&str] = &[
 
 /// Everybody who speaks the Responses API and is not OpenAI.
 const GENERIC: Profile = Profile {
+    provider: None,
     headers: &[],
     fields: None,
     hidden: &["client_metadata"],
@@ -50,7 +53,13 @@ const GENERIC: Profile = Profile {
 };
 
 /// OpenAI's API.
-const OPENAI: Profile = Profile { headers: OF_CODEX, hidden: &[], hidden_in_items: &[], ..GENERIC };
+const OPENAI: Profile = Profile {
+    provider: Some("openai"),
+    headers: OF_CODEX,
+    hidden: &[],
+    hidden_in_items: &[],
+    ..GENERIC
+};
 
 /// The ChatGPT backend of the Codex CLI. What it refuses is known from many projects' issues
 /// (EvanZhouDev/openai-oauth, RayBytes/ChatMock#103, Wei-Shaw/sub2api#589 and others), which ended with

@@ -25,6 +25,8 @@ pub struct Config {
     pub log: Log,
     /// What is remembered of requests.
     pub journal: Journal,
+    /// The collector that traces go to.
+    pub traces_endpoint: Option<Url>,
     /// Bounds of one request and of all together.
     pub limits: Limits,
     /// How to treat streams.
@@ -287,6 +289,8 @@ pub struct Backend {
     pub detection: Detection,
     /// Its certificates and ours.
     pub tls: Tls,
+    /// Whether it is told which trace a request belongs to.
+    pub trace_context: bool,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
     /// Tokens that its models take, where nothing else is said of the model.

@@ -170,7 +170,7 @@ const UNSOUND: &str = r#"
 fn every_problem_is_told_at_once() {
     let problems = problems(UNSOUND);
     let expect = [
-        "FILE: colour: found the unknown key \"colour\"; allowed: \"server\", \"clients\", \"log\", \"journal\", \"limits\",",
+        "FILE: colour: found the unknown key \"colour\"; allowed: \"server\", \"clients\", \"log\", \"journal\", \"traces\", \"limits\",",
         "FILE: server.listen: found 8787; allowed: a string",
         "FILE: server.drain_timeout: found \"soon\"; allowed: a duration such as",
         "FILE: limits.request_bytes_max: found \"lots\"; allowed: a size such as",

@@ -10,6 +10,7 @@ use crate::backend::answer::Answer;
 use crate::backend::attempt::Attempt;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::{AttemptState, AttemptStory};
+use crate::telemetry::traces::context::TRACEPARENT;
 
 /// Makes [`ObserveAttempt`].
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, attempt: Attempt) -> Self::Future {
+    fn call(&mut self, mut attempt: Attempt) -> Self::Future {
         let record = attempt.original.record.clone();
         let target = attempt.target.clone();
         let started = attempt.started;
@@ -62,6 +63,7 @@ where
         }
         let number = record.attempt_began(AttemptStory {
             backend: target.backend.name.clone(),
+            provider: target.backend.profile.provider,
             model: target.model.clone(),
             model_label: target.model_label.clone(),
             repaired: attempt.repaired.clone(),
@@ -69,6 +71,10 @@ where
             judged: None,
             state: AttemptState::Open,
         });
+        let traceparent = record.trace().and_then(|trace| trace.traceparent(number));
+        if let Some(traceparent) = traceparent.filter(|_| target.backend.trace_context) {
+            attempt.headers.insert(TRACEPARENT, traceparent);
+        }
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             let answer = answer.await?;

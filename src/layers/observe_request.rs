@@ -17,6 +17,7 @@ use crate::telemetry::entry::milliseconds;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::telemetry::record::{AttemptState, End, Record, Story};
+use crate::telemetry::traces::context::TraceContext;
 use crate::verdict::Action;
 
 /// Makes [`ObserveRequest`].
@@ -24,12 +25,13 @@ use crate::verdict::Action;
 pub struct ObserveRequestLayer {
     metrics: Metrics,
     journal: Journal,
+    is_traced: bool,
 }
 
 impl ObserveRequestLayer {
-    /// Counts in `metrics`, writes down in `journal`.
-    pub fn new(metrics: Metrics, journal: Journal) -> Self {
-        Self { metrics, journal }
+    /// Counts in `metrics`, writes down in `journal`; gives requests a place in a trace if `is_traced`.
+    pub fn new(metrics: Metrics, journal: Journal, is_traced: bool) -> Self {
+        Self { metrics, journal, is_traced }
     }
 }
 
@@ -63,7 +65,9 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // Version 7: ids sort by time, which helps whoever reads logs.
-        let record = Record::new(format!("req_{}", Uuid::now_v7().simple()));
+        let id = format!("req_{}", Uuid::now_v7().simple());
+        let trace = self.layer.is_traced.then(|| TraceContext::begin(request.headers()));
+        let record = Record::traced(id, trace);
         request.extensions_mut().insert(record.clone());
         let layer = self.layer.clone();
         layer.metrics.in_flight.inc();
@@ -171,7 +175,7 @@ impl Guard for RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let ObserveRequestLayer { metrics, journal } = &self.layer;
+        let ObserveRequestLayer { metrics, journal, .. } = &self.layer;
         metrics.in_flight.dec();
         let judge = |story: &Story| self.outcome(story);
         self.record.ended(self.status, judge, |story, end| {

@@ -1,4 +1,4 @@
-//! What is told of each request: logs, metrics, the journal.
+//! What is told of each request: logs, metrics, the journal, traces.
 
 pub mod build;
 pub mod entry;
@@ -6,3 +6,4 @@ pub mod journal;
 pub mod logs;
 pub mod metrics;
 pub mod record;
+pub mod traces;

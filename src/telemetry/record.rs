@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::metrics::Outcome;
+use super::traces::context::TraceContext;
 use crate::verdict::{Failure, Stage};
 use crate::wire::response::Usage;
 
@@ -20,6 +21,7 @@ struct Inner {
     id: String,
     began_at: SystemTime,
     started: Instant,
+    trace: Option<TraceContext>,
     story: Mutex<Story>,
 }
 
@@ -104,6 +106,8 @@ impl Repaired {
 pub struct AttemptStory {
     /// The backend's name.
     pub backend: Arc<str>,
+    /// Whose service it is, by the name that OpenTelemetry has for it, where that is known.
+    pub provider: Option<&'static str>,
     /// The model that it was asked for.
     pub model: Arc<str>,
     /// The model as a label: a name of the configuration.
@@ -132,8 +136,13 @@ pub enum AttemptState {
 impl Record {
     /// The record of a request that begins now.
     pub fn new(id: String) -> Self {
+        Self::traced(id, None)
+    }
+
+    /// The same, at a place in a trace.
+    pub fn traced(id: String, trace: Option<TraceContext>) -> Self {
         let (began_at, started) = (SystemTime::now(), Instant::now());
-        Self(Arc::new(Inner { id, began_at, started, story: Mutex::default() }))
+        Self(Arc::new(Inner { id, began_at, started, trace, story: Mutex::default() }))
     }
 
     /// The request's id, as the client sees it in `x-request-id`.
@@ -149,6 +158,11 @@ impl Record {
     /// When the request began, by the clock on the wall.
     pub fn began_at(&self) -> SystemTime {
         self.0.began_at
+    }
+
+    /// Where the request stands in a trace, if traces are exported.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.0.trace
     }
 
     /// Shows what has happened so far.

@@ -34,4 +34,5 @@ mod switch;
 mod tidy;
 mod time;
 mod tls;
+mod traces;
 mod transport;

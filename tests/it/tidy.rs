@@ -115,6 +115,9 @@ fn crates_stay_in_their_rooms() {
         ("reqwest", &["backend/transport", "backend/credential"]),
         ("figment", &["config/"]),
         ("prometheus", &["telemetry/metrics", "app.rs"]),
+        ("opentelemetry", &["telemetry/traces/"]),
+        ("opentelemetry_sdk", &["telemetry/traces/"]),
+        ("opentelemetry_otlp", &["telemetry/traces/"]),
         ("rustls", &["backend/transport"]),
         (
             "tokio",

@@ -88,6 +88,7 @@ pub(super) async fn rehearse(config: &Config, route: &Route) -> Result<Rehearsed
 impl Stage {
     async fn set(config: &Config, route: &Route) -> Result<Self, CommandError> {
         let mut config = quickened(config);
+        config.traces_endpoint = None;
         let real = std::mem::take(&mut config.backends);
         let mut route = route.clone();
         (route.default, route.pattern, route.name) = (true, None, "default".to_owned());

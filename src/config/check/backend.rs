@@ -63,6 +63,7 @@ impl Check<'_> {
             timeouts,
             detection,
             tls,
+            trace_context: backend.trace_context,
             concurrency_max: backend.concurrency_max,
             context_window: backend.context_window,
             model_context_windows: windows

@@ -9,6 +9,8 @@ mod tls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use url::Url;
+
 use crate::verdict::{Action, Class, Rules};
 
 use super::checked::{self, Config, ExhaustedStyle, Timeouts};
@@ -54,6 +56,7 @@ pub(super) fn check(
             entries_max: written.journal.entries_max,
             listeners_max: written.journal.listeners_max,
         },
+        traces_endpoint: check.traces(&written.traces),
         limits,
         stream: check.stream(&written.stream),
         retry: check.retry(&written.retry),
@@ -95,6 +98,17 @@ impl Check<'_> {
             found: found.into(),
             allowed: allowed.into(),
         });
+    }
+
+    fn traces(&mut self, traces: &written::Traces) -> Option<Url> {
+        let endpoint = Some(traces.endpoint.as_str()).filter(|text| !text.is_empty())?;
+        if cfg!(not(feature = "otlp")) {
+            let allowed =
+                "nothing in this binary; one built with `--features otlp` can export traces";
+            self.wrong("traces.endpoint", quoted(endpoint), allowed);
+            return None;
+        }
+        self.url("traces.endpoint", Some(endpoint))
     }
 
     fn log(&mut self, log: &written::Log) -> checked::Log {

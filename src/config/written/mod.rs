@@ -30,6 +30,8 @@ pub struct Written {
     pub log: Log,
     /// `[journal]`.
     pub journal: Journal,
+    /// `[traces]`.
+    pub traces: Traces,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timeouts]`.
@@ -78,6 +80,14 @@ pub struct Journal {
     pub entries_max: usize,
     /// How many may listen at one time.
     pub listeners_max: usize,
+}
+
+/// `[traces]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// A collector's URL, or nothing.
+    pub endpoint: String,
 }
 
 /// `[limits]`.
@@ -299,6 +309,9 @@ pub struct Backend {
     /// Its certificates and ours.
     #[serde(default)]
     pub tls: Tls,
+    /// Whether it is told which trace a request belongs to.
+    #[serde(default)]
+    pub trace_context: bool,
     /// Attempts at one time.
     pub concurrency_max: Option<usize>,
     /// `generic`, `openai` or `codex`.
