@@ -232,6 +232,7 @@ fn admin_stack(api: &Api, guard: &GuardLayer) -> Router {
         .route("/sidestep/", get(page::page))
         .route("/sidestep/page.css", get(page::style))
         .route("/sidestep/page.js", get(page::script))
+        .route("/sidestep/icon.svg", get(page::icon))
         .route("/sidestep/status", get(status::status))
         .route("/sidestep/requests", get(journal::list))
         .route("/sidestep/requests/live", get(journal::live))

@@ -32,6 +32,11 @@ pub async fn script() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page.js"))
 }
 
+/// `GET /sidestep/icon.svg`.
+pub async fn icon() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "image/svg+xml")], include_str!("icon.svg"))
+}
+
 /// What every answer below `/sidestep` says to browsers.
 pub fn secured(mut response: Response) -> Response {
     for (name, value) in [
@@ -56,6 +61,7 @@ fn whole(status: &Status, entries: &[Entry]) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Sidestep" }
+                link rel="icon" type="image/svg+xml" href="/sidestep/icon.svg";
                 link rel="stylesheet" href="/sidestep/page.css";
                 script src="/sidestep/page.js" defer {}
                 noscript { meta http-equiv="refresh" content="10"; }

@@ -181,9 +181,11 @@ async fn the_page_is_whole_and_closed_to_what_is_foreign() {
     assert!(text.contains("on the bench") && text.contains("answered after a failure"), "{text}");
     assert!(!text.contains("<script>alert") && !text.contains(" style="), "{text}");
     assert!(!text.contains("http://") && !text.contains("https://"), "{text}");
-    for (path, kind) in
-        [("/sidestep/page.css", "text/css"), ("/sidestep/page.js", "text/javascript")]
-    {
+    for (path, kind) in [
+        ("/sidestep/page.css", "text/css"),
+        ("/sidestep/page.js", "text/javascript"),
+        ("/sidestep/icon.svg", "image/svg+xml"),
+    ] {
         assert!(rig.get(path).await.header("content-type").starts_with(kind));
     }
 }
