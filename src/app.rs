@@ -14,9 +14,8 @@ use http::Request;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tower::ServiceBuilder;
-use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::{ApiError, in_event};
@@ -32,7 +31,7 @@ use crate::layers::authenticate::AuthenticateLayer;
 use crate::layers::concurrency::ConcurrencyLayer;
 use crate::layers::failover::{FailoverLayer, Policy};
 use crate::layers::first_byte::FirstByteLayer;
-use crate::layers::guard::{GuardLayer, Refusal};
+use crate::layers::guard::{Guard, GuardLayer, Refusal};
 use crate::layers::in_flight::InFlightLayer;
 use crate::layers::inspect::{InspectLayer, Settings};
 use crate::layers::observe_attempt::ObserveAttemptLayer;
@@ -60,12 +59,15 @@ pub enum AppError {
     Traces(#[from] ExporterError),
 }
 
+/// What a listener serves.
+type Front = Guard<Router>;
+
 /// The application: what the server serves.
 #[derive(Debug)]
 pub struct App {
-    router: Router,
+    clients: Front,
     /// For those who operate it, where that is another listener's.
-    admin: Option<Router>,
+    admin: Option<Front>,
     limits: ServerLimits,
     is_draining: watch::Sender<bool>,
     live: Arc<ArcSwap<Live>>,
@@ -103,8 +105,8 @@ impl App {
             listeners: Listeners::new(listeners_max),
             is_draining: is_draining.subscribe(),
         };
-        let (router, admin) =
-            routers(&api, limits, exporter.is_some(), server.admin_listen.is_some());
+        let (clients, admin) =
+            fronts(&api, limits, exporter.is_some(), server.admin_listen.is_some());
         let limits = ServerLimits {
             connections_max: server.connections_max,
             idle_timeout: server.idle_timeout,
@@ -112,13 +114,12 @@ impl App {
             buffer_bytes_max: server.buffer_bytes_max,
             drain_timeout: server.drain_timeout,
         };
-        Ok(Self { router, admin, limits, is_draining, live, reloader, bench_file, exporter })
+        Ok(Self { clients, admin, limits, is_draining, live, reloader, bench_file, exporter })
     }
 
     /// Asks it without a listener.
     pub async fn ask(&self, request: Request<Body>) -> Response<Body> {
-        let router = self.router.clone();
-        router.oneshot(request).await.unwrap_or_else(|never| match never {})
+        self.clients.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 
     /// Puts another configuration in the place of the one that is served.
@@ -134,9 +135,9 @@ impl App {
         admin: Option<TcpListener>,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        let of = |router: Router| {
-            let router = router.map_request(|request: Request<Incoming>| request.map(Body::new));
-            move |_: &TcpStream| router.clone()
+        let of = |front: Front| {
+            let front = front.map_request(|request: Request<Incoming>| request.map(Body::new));
+            move |_: &TcpStream| front.clone()
         };
         let on_drain = || {
             self.is_draining.send_replace(true);
@@ -144,8 +145,8 @@ impl App {
         // It goes on while answers are finished, so that it can be seen how they are.
         let operators = async {
             match admin.zip(self.admin) {
-                Some((listener, router)) => {
-                    server::serve(listener, self.limits, of(router), std::future::pending(), || {})
+                Some((listener, front)) => {
+                    server::serve(listener, self.limits, of(front), std::future::pending(), || {})
                         .await
                 }
                 None => std::future::pending().await,
@@ -160,7 +161,7 @@ impl App {
         };
         let (live, bench_file) = (&self.live, self.bench_file.as_ref());
         let drained = tokio::select! {
-            drained = server::serve(listener, self.limits, of(self.router), shutdown, on_drain) => drained,
+            drained = server::serve(listener, self.limits, of(self.clients), shutdown, on_drain) => drained,
             drained = operators => drained,
             never = keep_bench(live, bench_file) => match never {},
             never = export => match never {},
@@ -193,40 +194,33 @@ async fn save_bench(live: &ArcSwap<Live>, file: Option<&Arc<Mutex<BenchFile>>>) 
 }
 
 /// What a client's request goes through.
-fn client_stack(api: &Api, limits: Limits, is_traced: bool, guard: &GuardLayer) -> Router {
+fn client_stack(api: &Api, limits: Limits, is_traced: bool) -> Router {
     let requests = ServiceBuilder::new()
         // Outermost: gives the request its id, and sees how it ends whatever happens below.
         .layer(ObserveRequestLayer::new(api.metrics.clone(), api.journal.clone(), is_traced))
         .map_response(|response: Response<_>| response.map(Body::new))
         // Above whatever may panic, below what has to log and count that.
         .layer(CatchPanicLayer::custom(panicked))
-        // Before anything is done for a request: may its client come in?
-        .layer(guard.clone())
         // Before the body is read: a request that is refused costs no memory.
         .layer(InFlightLayer::new(limits, || ApiError::Busy.into_response()));
 
     // The endpoint reads the body and its envelope, plans the chain and calls the backend stack.
     let create = axum::routing::post(responses::create).layer(requests);
-    let others = head(responses::head).fallback(responses::other).layer(guard.clone());
-    let responses = others.merge(create);
+    let responses = head(responses::head).fallback(responses::other).merge(create);
     Router::new()
         .route("/v1/responses", responses.clone())
         .route("/responses", responses)
-        .merge(
-            Router::new()
-                .route("/v1/models", get(models::list))
-                .route("/v1/models/{*id}", get(models::get))
-                .route("/models", get(models::list))
-                .merge(probes())
-                .layer(guard.clone()),
-        )
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::get))
+        .route("/models", get(models::list))
+        .merge(probes())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed { allow: "GET, HEAD" })
         .fallback(async || ApiError::NotFound)
         .with_state(api.clone())
 }
 
 /// What those who operate it ask.
-fn admin_stack(api: &Api, guard: &GuardLayer) -> Router {
+fn admin_stack(api: &Api) -> Router {
     Router::new()
         .route("/sidestep", get(page::page))
         .route("/sidestep/", get(page::page))
@@ -239,7 +233,6 @@ fn admin_stack(api: &Api, guard: &GuardLayer) -> Router {
         .route("/sidestep/requests/{id}", get(journal::get))
         .layer(map_response(async |response: Response| page::secured(response)))
         .route("/metrics", get(admin::metrics))
-        .layer(guard.clone())
         .with_state(api.clone())
 }
 
@@ -248,13 +241,8 @@ fn probes() -> Router<Api> {
     Router::new().route("/healthz", get(admin::healthz)).route("/readyz", get(admin::readyz))
 }
 
-/// The routers of the listeners: for clients, and, where it is another, for those who operate it.
-fn routers(
-    api: &Api,
-    limits: Limits,
-    is_traced: bool,
-    has_admin: bool,
-) -> (Router, Option<Router>) {
+/// What the listeners serve: for clients, and, where it is another one, for those who operate it.
+fn fronts(api: &Api, limits: Limits, is_traced: bool, has_admin: bool) -> (Front, Option<Front>) {
     let live = api.live.clone();
     let refuse = |refusal, path: &str| {
         let error = match refusal {
@@ -266,14 +254,16 @@ fn routers(
         error.into_response()
     };
     let access = move || live.load().config.access.clone();
+    // Around everything, also what is not there: strangers learn nothing, and leave no trace but a count.
     let guard = GuardLayer::new(access, api.metrics.clone(), refuse);
-    let clients = client_stack(api, limits, is_traced, &guard);
-    let admin = admin_stack(api, &guard);
+    let clients = client_stack(api, limits, is_traced);
+    let admin = admin_stack(api);
     if !has_admin {
-        return (clients.merge(admin), None);
+        return (guard.layer(clients.merge(admin)), None);
     }
-    let probes = probes().layer(guard).with_state(api.clone());
-    (clients, Some(admin.merge(probes).fallback(async || ApiError::NotFound)))
+    let probes = probes().with_state(api.clone());
+    let admin = admin.merge(probes).fallback(async || ApiError::NotFound);
+    (guard.layer(clients), Some(guard.layer(admin)))
 }
 
 /// What each attempt goes through.

@@ -1,7 +1,8 @@
 //! Turns away at the door who may not come in: a name that is not ours, a web page of another origin, a
 //! client without a key.
 //!
-//! A key stays here: the header that brought it is taken out of the request, so that no backend sees it.
+//! A key stays here: the header that brought it is taken out of the request, so that no backend sees it. Whose
+//! it is goes on with the request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tower::{Layer, Service};
 
 use crate::config::checked::Access;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::Client;
 
 /// Why a request is turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,9 +131,7 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Refusal> {
     }
     let Some((header, name)) = key_of(access, request.headers()) else { return Err(Refusal::Key) };
     request.headers_mut().remove(header);
-    if let Some(record) = request.extensions().get::<Record>() {
-        record.sent_by(&name);
-    }
+    request.extensions_mut().insert(Client(name));
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use super::guarded::{Guard, Guarded};
 use crate::telemetry::entry::milliseconds;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::telemetry::record::{AttemptState, End, Record, Story};
+use crate::telemetry::record::{AttemptState, Client, End, Record, Story};
 use crate::telemetry::traces::context::TraceContext;
 use crate::verdict::Action;
 
@@ -68,6 +68,9 @@ where
         let id = format!("req_{}", Uuid::now_v7().simple());
         let trace = self.layer.is_traced.then(|| TraceContext::begin(request.headers()));
         let record = Record::traced(id, trace);
+        if let Some(client) = request.extensions().get::<Client>() {
+            record.sent_by(client);
+        }
         request.extensions_mut().insert(record.clone());
         let layer = self.layer.clone();
         layer.metrics.in_flight.inc();

@@ -25,6 +25,10 @@ struct Inner {
     story: Mutex<Story>,
 }
 
+/// The client that sent a request, by the name of its key; travels with the request.
+#[derive(Clone, Debug)]
+pub struct Client(pub Arc<str>);
+
 /// What has happened to a request so far.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
@@ -171,8 +175,8 @@ impl Record {
     }
 
     /// Who sent it.
-    pub fn sent_by(&self, client: &Arc<str>) {
-        self.lock().client = Some(client.clone());
+    pub fn sent_by(&self, Client(name): &Client) {
+        self.lock().client = Some(name.clone());
     }
 
     /// The body has been read, and this is what it asks for.

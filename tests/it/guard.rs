@@ -41,17 +41,20 @@ const PATHS: [&str; 7] = [
     "/readyz",
 ];
 
+/// Where nothing is, or nothing of this method.
+const NOWHERE: [&str; 4] = ["/", "/nope", "/sidestep/nope", "/v1/models/responses"];
+
 #[tokio::test]
 async fn a_name_that_leads_here_is_no_way_in() {
     let rig = Rig::new(&[Fault::Ok]).await;
-    for path in PATHS {
+    for path in PATHS.iter().chain(&NOWHERE) {
         let reply = ask(&rig, path, &[("host", "evil.example:8787")]).await;
         assert_eq!(reply.status, 403, "{path}");
         assert_eq!(reply.json()["error"]["code"], "host_not_allowed");
     }
     assert_eq!(rig.counts(), [0]);
     let refusals = rig.metric("sidestep_guard_refusals_total").await;
-    assert_eq!(refusals, ["sidestep_guard_refusals_total{reason=\"host\"} 7"]);
+    assert_eq!(refusals, ["sidestep_guard_refusals_total{reason=\"host\"} 11"]);
 }
 
 #[tokio::test]
@@ -87,7 +90,7 @@ async fn a_request_says_once_whom_it_is_for() {
 async fn pages_of_other_origins_are_refused_everywhere() {
     let rig = Rig::with(&[Fault::Ok], "server.allowed_origins = [\"app://mine\"]\n").await;
     for origin in ["https://evil.example", "null", "http://localhost:1", "app://yours"] {
-        for path in PATHS {
+        for path in PATHS.iter().chain(&NOWHERE) {
             let reply = ask(&rig, path, &[("origin", origin)]).await;
             assert_eq!(reply.status, 403, "{origin} {path}");
             assert_eq!(reply.header("access-control-allow-origin"), "");
@@ -101,9 +104,21 @@ async fn pages_of_other_origins_are_refused_everywhere() {
 }
 
 #[tokio::test]
+async fn who_is_turned_away_takes_no_place_in_the_journal() {
+    let rig = Rig::with(&[Fault::Ok], "journal.entries_max = 2\n").await;
+    let id = rig.ask(false).await.header("x-request-id").to_owned();
+    for _ in 0..3 {
+        let reply = ask(&rig, "/v1/responses", &[("origin", "https://evil.example")]).await;
+        assert_eq!(reply.status, 403);
+    }
+    assert_eq!(rig.get(&format!("/sidestep/requests/{id}")).await.status, 200);
+    assert_eq!(rig.get("/sidestep/status").await.json()["hour"]["requests"], 1);
+}
+
+#[tokio::test]
 async fn without_a_key_only_probes_are_answered() {
     let rig = Rig::with(&[Fault::Ok], CLIENTS).await;
-    for path in PATHS {
+    for path in PATHS.into_iter().chain(NOWHERE) {
         let is_probe = path.ends_with('z');
         for header in [
             ("accept", "*/*"),
