@@ -93,6 +93,9 @@ pub enum ApiError {
     /// The journal has no such request.
     #[error("the journal has no request of this id, or no more (journal.entries_max)")]
     NotInJournal,
+    /// The journal is asked for a number of requests that is none.
+    #[error("the parameter `limit` must be a whole number that is not negative")]
+    Limit,
     /// Nobody more may listen.
     #[error("too many listen to the journal (journal.listeners_max)")]
     TooManyListeners,
@@ -207,6 +210,7 @@ impl ApiError {
             },
             Self::Busy => server(StatusCode::SERVICE_UNAVAILABLE, "proxy_is_busy"),
             Self::NotInJournal => invalid(StatusCode::NOT_FOUND, Some("unknown_request"), None),
+            Self::Limit => invalid(StatusCode::BAD_REQUEST, Some("invalid_value"), Some("limit")),
             Self::TooManyListeners => server(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners"),
             Self::NoHost => invalid(StatusCode::BAD_REQUEST, Some("no_host"), None),
             Self::Host { .. } => invalid(StatusCode::FORBIDDEN, Some("host_not_allowed"), None),

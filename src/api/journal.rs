@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -32,9 +33,17 @@ pub struct Wanted {
 }
 
 /// `GET /sidestep/requests?limit=100`: the newest first; those in work have the outcome `open`.
-pub async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Json<Value> {
+///
+/// # Errors
+///
+/// When the limit is no number.
+pub async fn list(
+    State(api): State<Api>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(wanted) = wanted.map_err(|_| ApiError::Limit)?;
     let records = api.journal.latest(wanted.limit.unwrap_or(LIMIT));
-    Json(json!({ "requests": records.iter().map(Entry::of).collect::<Vec<_>>() }))
+    Ok(Json(json!({ "requests": records.iter().map(Entry::of).collect::<Vec<_>>() })))
 }
 
 /// `GET /sidestep/requests/{id}`.

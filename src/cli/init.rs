@@ -26,7 +26,7 @@ pub async fn init(
 ) -> Result<(), CommandError> {
     let found = Found::look(&environment, listening().await);
     if found.told().is_empty() {
-        let what = "nothing was found to go by: no key in the environment (OPENAI_API_KEY, OPENROUTER_API_KEY, XAI_API_KEY, GROQ_API_KEY, AZURE_OPENAI_API_KEY with AZURE_OPENAI_ENDPOINT), no Codex login, no server on this machine; config/examples/ has some configurations to start from, and `sidestep demo` needs nothing";
+        let what = "nothing was found to go by: no key in the environment (OPENAI_API_KEY, OPENROUTER_API_KEY, XAI_API_KEY, GROQ_API_KEY, AZURE_OPENAI_API_KEY with AZURE_OPENAI_ENDPOINT), no Codex login, no server on this machine; the README has some configurations to start from, and `sidestep demo` needs nothing";
         return Err(CommandError::Argument(what.to_owned()));
     }
     let file = to.or_else(|| usual_file(&environment)).ok_or_else(|| {

@@ -222,11 +222,14 @@ pub enum CommandError {
     #[error("not ready: {0}")]
     Unhealthy(String),
     /// A drill has found weaknesses.
-    #[error("{0} weaknesses that the configuration could mend, see above")]
+    #[error("weaknesses that the configuration could mend, see above: {0}")]
     Weak(usize),
     /// Targets have failed that were asked.
-    #[error("{0} of the answers are failures, see above")]
+    #[error("answers that are failures, see above: {0}")]
     Failing(usize),
+    /// No target could be asked.
+    #[error("no target was asked anything, see above")]
+    NothingAsked,
     /// A login cannot be read.
     #[error(transparent)]
     Login(#[from] CredentialError),
@@ -253,7 +256,7 @@ impl CommandError {
         const SOFTWARE: u8 = 70;
         const IO: u8 = 74;
         ExitCode::from(match self {
-            Self::Weak(_) | Self::Failing(_) => FOUND,
+            Self::Weak(_) | Self::Failing(_) | Self::NothingAsked => FOUND,
             Self::Config(_) | Self::Argument(_) => USAGE,
             Self::Listen { .. } | Self::Login(_) | Self::Unhealthy(_) => UNAVAILABLE,
             Self::Log(_) | Self::App(_) => SOFTWARE,
@@ -273,6 +276,10 @@ pub fn run(environment: BTreeMap<String, String>) -> ExitCode {
     };
     match dispatch(arguments.command, environment) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough of it.
+        Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let _ = writeln!(io::stderr(), "sidestep: {}", error.to_string().trim_end());
             error.exit_code()

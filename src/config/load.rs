@@ -214,8 +214,9 @@ fn problem_of(error: &figment::Error, origin: &Origin) -> Problem {
             (found, in_plain_words(allowed))
         }
         Kind::UnknownField(name, allowed) => {
+            let meant = meant(name, allowed);
             let allowed = allowed.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-            (format!("the unknown key \"{name}\""), allowed.join(", "))
+            (format!("the unknown key \"{name}\"{meant}"), allowed.join(", "))
         }
         other if is_secret => ("a value that cannot be read".to_owned(), other_allowed(other)),
         other => {
@@ -223,6 +224,17 @@ fn problem_of(error: &figment::Error, origin: &Origin) -> Problem {
         }
     };
     Problem { source: origin.source_of(&error.path), key: error.path.join("."), found, allowed }
+}
+
+/// Which of the names a mistyped one was meant to be.
+fn meant(name: &str, allowed: &[&str]) -> String {
+    /// Two typing errors in a short word, or a letter too many.
+    const LIKE: f64 = 0.8;
+    let alike = allowed.iter().map(|one| (strsim::jaro_winkler(name, one), one));
+    match alike.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
+        Some((likeness, one)) if likeness >= LIKE => format!(" (is it \"{one}\"?)"),
+        _ => String::new(),
+    }
 }
 
 /// What stands there, as it would be written.

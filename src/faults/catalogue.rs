@@ -145,11 +145,6 @@ impl Fault {
                 | Self::QuotaWithoutKey
                 | Self::Oversized
                 | Self::Endless
-                | Self::JsonFailed
-                | Self::JsonError
-                | Self::StreamFailed
-                | Self::StreamError
-                | Self::StreamErrorPair
                 | Self::CommentAfterOutput
         );
         !is_good && !depends

@@ -97,7 +97,7 @@ async fn what_nothing_can_be_asked_of_is_skipped_and_says_why() {
         own.base_url()
     );
     let (code, skipped) = findings(&toml, &[]).await;
-    assert_eq!(code, 0);
+    assert_eq!(code, 1, "nothing was asked");
     let told: Vec<_> = skipped.iter().map(|one| (&one["outcome"], &one["detail"])).collect();
     let model = "no route names a model for it: --model NAME";
     let skip = "skipped".into();

@@ -91,7 +91,7 @@ async fn a_bad_configuration_ends_with_64_before_a_port_is_bound() {
         assert_eq!(
             told,
             format!(
-                "sidestep: the configuration has 4 problems:\n  {path}: server.ports: found the unknown key \"ports\"; allowed: \"listen\", \"admin_listen\", \"allow_without_key\", \"allowed_hosts\", \"allowed_origins\", \"drain_timeout\", \"idle_timeout\", \"body_timeout\", \"write_timeout\", \"buffer_bytes_max\", \"connections_max\", \"reload_interval\"\n  {path}: server.listen: found \"nowhere\"; allowed: an address and a port, such as \"127.0.0.1:8787\" or \"[::1]:8787\"\n  {path}: backends: found no backend; allowed: at least one [backends.NAME] table; config/examples/ has some to start from\n  {path}: routes: found no route; allowed: at least one [[routes]] table with a chain\n"
+                "sidestep: the configuration has 4 problems:\n  {path}: server.ports: found the unknown key \"ports\"; allowed: \"listen\", \"admin_listen\", \"allow_without_key\", \"allowed_hosts\", \"allowed_origins\", \"drain_timeout\", \"idle_timeout\", \"body_timeout\", \"write_timeout\", \"buffer_bytes_max\", \"connections_max\", \"reload_interval\"\n  {path}: server.listen: found \"nowhere\"; allowed: an address and a port, such as \"127.0.0.1:8787\" or \"[::1]:8787\"\n  {path}: backends: found no backend; allowed: at least one [backends.NAME] table; `sidestep init` writes a first configuration, `sidestep demo` needs none\n  {path}: routes: found no route; allowed: at least one [[routes]] table with a chain\n"
             )
         );
     }

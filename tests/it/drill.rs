@@ -63,6 +63,57 @@ fn a_sound_chain_passes_and_every_scene_is_told() {
 }
 
 #[test]
+fn every_class_that_can_fail_over_is_played() {
+    let report = json(&drill(&chain("b.invalid", "secret-of-b", ""), &["--json"]));
+    let scenes = report["routes"][0]["scenes"].as_array().unwrap();
+    let told = |key: &str| -> std::collections::BTreeSet<&str> {
+        scenes.iter().filter_map(|scene| scene[key].as_str()).collect()
+    };
+    for class in [
+        "auth", "forbidden", "quota", "rate_limit", "overloaded", "server", "network", "timeout",
+        "malformed", "empty", "cancelled", "model", "context_length", "reasoning", "policy",
+        "invalid_request",
+    ] {
+        assert!(told("class").contains(class), "{class}");
+    }
+    let carriers = ["status", "body", "event", "transport", "timeout", "credential"];
+    assert_eq!(told("detected_by"), carriers.into());
+    assert!(told("fault").is_superset(&["refused", "no-credential", "json-failed"].into()));
+}
+
+#[test]
+fn a_long_chain_is_no_weaker_for_its_length() {
+    let mut toml = String::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        toml += &format!(
+            "[backends.{name}]\nbase_url = \"https://{name}.invalid/v1\"\nauth = {{ kind = \"bearer\", secret = \"secret-of-{name}\" }}\n"
+        );
+    }
+    // Silence takes no longer than it has to.
+    let silence = ["first_byte", "first_output", "idle", "answer", "error_body"];
+    toml += "[timeouts]\n";
+    toml.extend(silence.map(|limit| format!("{limit} = \"20ms\"\n")));
+    toml +=
+        "[[routes]]\ndefault = true\nchain = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\"]\n";
+    let output = drill(&toml, &["--json"]);
+    assert_eq!(findings(&output), Vec::<String>::new());
+
+    toml += "[limits]\nattempts_max = 7\n";
+    let output = drill(&toml, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let finding = &json(&output)["routes"][0]["findings"][0];
+    assert_eq!(finding["advice"], "set limits.attempts_max to 8 or more: it is 7", "{finding}");
+}
+
+#[test]
+fn what_only_the_client_can_mend_is_no_weakness() {
+    let toml = "[backends.a]\nbase_url = \"https://a.invalid/v1\"\nauth = { kind = \"passthrough\" }\n[backends.b]\nbase_url = \"https://b.invalid/v1\"\nauth = { kind = \"bearer\", secret = \"secret-of-b\" }\n[[routes]]\ndefault = true\nchain = [\"a\", \"b\"]\n";
+    let output = drill(toml, &["--json"]);
+    assert_eq!(findings(&output), Vec::<String>::new());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
 fn people_get_a_table() {
     let output = drill(&chain("b.invalid", "secret-of-b", ""), &[]);
     let text = String::from_utf8(output.stdout).unwrap();

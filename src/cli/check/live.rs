@@ -83,7 +83,7 @@ impl Finding {
 ///
 /// # Errors
 ///
-/// When a backend cannot be set up, the output cannot be written, or a target has failed.
+/// When a backend cannot be set up, the output cannot be written, a target has failed, or none could be asked.
 pub async fn check(
     mut config: Config,
     models: &[String],
@@ -115,7 +115,9 @@ pub async fn check(
     } else {
         print(&findings, out)?;
     }
-    match findings.iter().filter(|one| !["ok", "skipped"].contains(&one.outcome)).count() {
+    let asked = || findings.iter().filter(|one| one.outcome != "skipped");
+    match asked().filter(|one| one.outcome != "ok").count() {
+        0 if asked().next().is_none() => Err(CommandError::NothingAsked),
         0 => Ok(()),
         count => Err(CommandError::Failing(count)),
     }

@@ -63,7 +63,7 @@ impl Report {
         writeln!(
             out,
             "Every fault was played at every target, while those before it could not be reached. Limits and waits\n\
-             were cut short; no request left this process."
+             were cut short: a silent backend takes its own timeouts first. No request left this process."
         )
     }
 }
@@ -118,8 +118,11 @@ fn findings(config: &Config, route: &Route, rehearsed: &Rehearsed) -> Vec<Findin
     let mut findings = structure(config, route);
     let last = rehearsed.chain.len().saturating_sub(1);
     for (position, target) in rehearsed.chain.iter().enumerate().take(last) {
+        let is_clients = is_clients_own(config, &route.chain[position].backend);
         let is_weak = |scene: &&Scene| {
-            scene.position == position && scene.answered_by.is_none() && !is_by_contract(scene)
+            let is_by_contract =
+                is_by_contract(scene) || is_clients && is_of_clients_account(scene);
+            scene.position == position && scene.answered_by.is_none() && !is_by_contract
         };
         let weak: Vec<&Scene> = rehearsed.scenes.iter().filter(is_weak).collect();
         if weak.is_empty() {
@@ -133,6 +136,12 @@ fn findings(config: &Config, route: &Route, rehearsed: &Rehearsed) -> Vec<Findin
             Some(Detection::Shadow | Detection::Off) => {
                 format!("set detection = \"enforce\" for [backends.{}]", entry.backend)
             }
+            // Each may be asked, and the last but one once more.
+            _ if config.limits.attempts_max <= rehearsed.chain.len() => format!(
+                "set limits.attempts_max to {} or more: it is {}",
+                rehearsed.chain.len() + 1,
+                config.limits.attempts_max
+            ),
             _ => "look at failures.actions, limits.attempts_max and the credentials of the targets behind it"
                 .to_owned(),
         };
@@ -148,6 +157,16 @@ fn is_by_contract(scene: &Scene) -> bool {
     let class = scene.class.as_deref();
     scene.stage.as_deref() == Some("after_commit")
         || matches!(class, Some("policy" | "invalid_request" | "context_length"))
+}
+
+/// What only the client can mend, where it brings its own credential.
+fn is_of_clients_account(scene: &Scene) -> bool {
+    scene.class.as_deref() == Some("auth")
+}
+
+fn is_clients_own(config: &Config, backend: &str) -> bool {
+    let auth = config.backends.get(backend).map(|backend| &backend.auth);
+    auth.is_some_and(|auth| auth.iter().all(|one| matches!(one, Auth::Passthrough)))
 }
 
 /// What all targets of a chain have in common falls with it.

@@ -39,7 +39,7 @@ pub(super) fn check(
         check.wrong(
             "backends",
             "no backend",
-            "at least one [backends.NAME] table; config/examples/ has some to start from",
+            "at least one [backends.NAME] table; `sidestep init` writes a first configuration, `sidestep demo` needs none",
         );
     }
     let backends: BTreeMap<_, _> = written
