@@ -15,11 +15,11 @@ use crate::backend::credential::status::{Status, states};
 pub async fn metrics(State(api): State<Api>) -> Response {
     let live = api.live.load();
     for backend in live.backends.all() {
-        for (scope, count) in live.bench.on_bench(&backend.name) {
-            api.metrics.on_bench(&backend.name, scope.as_str(), count);
+        for (scope, benched, due) in live.bench.on_bench(&backend.name) {
+            api.metrics.on_bench(&backend.name, scope.as_str(), benched, due);
         }
         let benched = live.bench.listed(backend, None);
-        let soonest = benched.iter().map(|benched| benched.left).min();
+        let soonest = benched.iter().map(|one| one.left).filter(|left| !left.is_zero()).min();
         api.metrics.next_retry(&backend.name, soonest.map(|left| SystemTime::now() + left));
         let credentials = backend.credentials.all().iter().enumerate();
         for (number, credential) in credentials.filter(|(_, credential)| !credential.is_none()) {

@@ -90,11 +90,13 @@ fn whole(status: &Status, entries: &[Entry]) -> Markup {
 }
 
 fn figures(status: &Status) -> Markup {
-    let Hour { requests, rescued, failed, minutes } = &status.hour;
+    let Hour { requests, failovers, rescued, failed, minutes } = &status.hour;
+    let a_minute = f64::from(*requests) / minutes.len() as f64;
     html! {
         div.figures {
             div.figure { b { (status.requests_in_flight) } "in work" @if status.draining { ", draining" } }
-            div.figure { b { (requests) } "in the last hour" }
+            div.figure { b { (requests) } "in the last hour, " (format!("{a_minute:.1}")) " a minute" }
+            div.figure { b { (failovers) } "failovers" }
             div.figure { b { (rescued) } "answered after a failure" }
             div.figure { b { (failed) } "failed" }
         }
@@ -178,6 +180,7 @@ fn on_bench(benched: &OnBench) -> Markup {
     html! {
         p {
             (benched.scope)
+            @if let Some(number) = benched.credential { " " (number) }
             @if let Some(model) = &benched.model { " " (model) }
             ": " (benched.class) ", " (benched.failures) "\u{d7}; "
             @if benched.probing { "a request is trying it" }

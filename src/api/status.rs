@@ -35,6 +35,8 @@ pub struct Status {
 pub struct Hour {
     /// Requests that were over.
     pub requests: u32,
+    /// How often one of them went on to another target.
+    pub failovers: u32,
     /// Those of them that needed another attempt, and were answered.
     pub rescued: u32,
     /// Those of them that failed.
@@ -75,6 +77,8 @@ pub struct OnBench {
     pub scope: &'static str,
     /// The model, for an account or a target.
     pub model: Option<String>,
+    /// Which of several credentials it is, for a credential or an account, counted from 0.
+    pub credential: Option<usize>,
     /// What it failed with.
     pub class: &'static str,
     /// Failures in a row.
@@ -118,6 +122,7 @@ impl Status {
             requests_in_flight: api.metrics.in_flight.get(),
             hour: Hour {
                 requests: sum(|minute| minute.requests),
+                failovers: sum(|minute| minute.failovers),
                 rescued: sum(|minute| minute.rescued),
                 failed: sum(|minute| minute.failed),
                 minutes: minutes.map(|one| (one.requests, one.rescued, one.failed)).to_vec(),
@@ -186,6 +191,7 @@ impl OnBench {
         Self {
             scope: benched.scope.as_str(),
             model: benched.model.clone(),
+            credential: benched.credential,
             class: benched.class.as_str(),
             failures: benched.failures,
             until: humantime::format_rfc3339_seconds(now + benched.left).to_string(),

@@ -254,6 +254,13 @@ impl Backend {
         own.unwrap_or_else(|| Issuer::new(&self.name))
     }
 
+    /// Which of its credentials one is, where there are several.
+    pub fn credential_number(&self, credential: &Arc<Credential>) -> Option<usize> {
+        let all = self.credentials.all();
+        let number = all.iter().position(|one| Arc::ptr_eq(one, credential));
+        number.filter(|_| all.len() > 1)
+    }
+
     /// Whether all of its places are taken.
     pub fn is_full(&self) -> bool {
         self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)

@@ -66,6 +66,7 @@ where
             provider: target.backend.profile.provider,
             model: target.model.clone(),
             model_label: target.model_label.clone(),
+            credential: target.backend.credential_number(attempt.lease.credential()),
             repaired: attempt.repaired.clone(),
             began: started.duration_since(record.started()),
             judged: None,

@@ -54,6 +54,8 @@ pub struct Attempt {
     pub backend: String,
     /// The model that it was asked for.
     pub model: String,
+    /// Which of the backend's credentials it used, counted from 0, where there are several.
+    pub credential: Option<usize>,
     /// `open`, `ok`, or the class of its failure.
     pub class: &'static str,
     /// What showed the failure.
@@ -130,6 +132,7 @@ impl Attempt {
         Self {
             backend: attempt.backend.to_string(),
             model: attempt.model.to_string(),
+            credential: attempt.credential,
             class: attempt.state.word(),
             detected_by: failure.map(|failure| failure.detected_by.as_str()),
             stage: failure.map(|failure| failure.stage.as_str()),
@@ -143,6 +146,11 @@ impl Attempt {
 }
 
 impl AttemptState {
+    /// Whether there is no verdict yet.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
     /// `open`, `ok`, or the class of the failure.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -185,6 +193,9 @@ fn told(record: &Record, story: &Story) -> String {
 fn tell(text: &mut String, attempt: &AttemptStory) {
     // Writing to a string cannot fail.
     let _ = write!(text, "{}:{} ", attempt.backend, attempt.model);
+    if let Some(number) = attempt.credential {
+        let _ = write!(text, "with credential {number} ");
+    }
     if let AttemptState::Failed(failure) = &attempt.state {
         let Failure { class, detected_by, stage, detail, .. } = failure;
         let after = if *stage == Stage::AfterCommit { "broke off: it " } else { "" };

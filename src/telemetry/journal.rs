@@ -36,6 +36,8 @@ struct Inner {
 pub struct Minute {
     /// Requests that were over in it.
     pub requests: u32,
+    /// How often one of them went on to another target.
+    pub failovers: u32,
     /// Those of them that took more than one attempt, and were answered.
     pub rescued: u32,
     /// Those of them that failed.
@@ -100,6 +102,7 @@ impl Journal {
         hour.turn(minute);
         let counted = &mut hour.minutes[Hour::place(minute)];
         counted.requests = counted.requests.saturating_add(1);
+        counted.failovers = counted.failovers.saturating_add(story.failovers());
         let is_rescued = end.outcome == Outcome::Answered && story.attempts.len() > 1;
         counted.rescued = counted.rescued.saturating_add(u32::from(is_rescued));
         let has_failed = end.outcome == Outcome::Failed;

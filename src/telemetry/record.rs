@@ -116,6 +116,8 @@ pub struct AttemptStory {
     pub model: Arc<str>,
     /// The model as a label: a name of the configuration.
     pub model_label: Arc<str>,
+    /// Which of the backend's credentials it used, counted from 0, where there are several.
+    pub credential: Option<usize>,
     /// What was taken out of the request for it.
     pub repaired: Vec<Repaired>,
     /// When it began, counted from the request's beginning.
@@ -291,6 +293,15 @@ impl Story {
             AttemptState::Failed(failure) => failure.stage == Stage::AfterCommit,
             AttemptState::Open => false,
         })
+    }
+
+    /// How often it went on to another target.
+    pub fn failovers(&self) -> u32 {
+        let is_another = |pair: &&[AttemptStory]| match pair {
+            [from, to] => from.backend != to.backend || from.model != to.model,
+            _ => false,
+        };
+        u32::try_from(self.attempts.windows(2).filter(is_another).count()).unwrap_or(u32::MAX)
     }
 
     /// The attempts in one readable line, such as `openai:gpt-5 auth(status), azure:gpt-5 ok`.

@@ -104,6 +104,8 @@ async fn the_journal_is_as_long_as_it_may_be() {
         rig.get("/sidestep/requests?limit=1").await.json()["requests"].as_array().unwrap().len(),
         1
     );
+    let wrong = rig.get("/sidestep/requests?limit=some").await;
+    assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &Value::from("limit")));
     let gone = rig.get(&format!("/sidestep/requests/{first}")).await;
     assert_eq!(
         (gone.status, &gone.json()["error"]["code"]),
@@ -161,9 +163,43 @@ async fn the_status_tells_what_is_benched_and_until_when() {
     let bench = &chain[0]["bench"][0];
     assert_eq!((&bench["scope"], &bench["class"]), (&"credential".into(), &"quota".into()));
     assert!(bench["seconds_left"].as_u64().unwrap() > 2000, "{bench}");
-    assert_eq!((&status["hour"]["requests"], &status["hour"]["rescued"]), (&1.into(), &1.into()));
+    let hour = &status["hour"];
+    for (what, count) in [("requests", 1), ("failovers", 1), ("rescued", 1), ("failed", 0)] {
+        assert_eq!(hour[what], count, "{what}");
+    }
     let next = rig.metric("sidestep_bench_next_retry_timestamp_seconds").await;
     assert!(next[0].contains("{backend=\"primary\"} 1"), "{next:?}");
+}
+
+#[tokio::test]
+async fn what_has_been_benched_for_its_time_is_due_and_has_no_next_retry() {
+    let more = "bench.enabled = true\nbench.failures = 1\nbench.first = \"1ms\"\n";
+    let rig = Rig::with(&[Fault::S403, Fault::Ok], more).await;
+    rig.ask(false).await;
+    let due = || async { rig.metric("sidestep_bench_due").await };
+    let target = "sidestep_bench_due{backend=\"primary\",scope=\"target\"} 1".to_owned();
+    while !due().await.contains(&target) {}
+    assert_eq!(
+        rig.metric("sidestep_bench_next_retry_timestamp_seconds").await,
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_says_which_of_several_credentials_it_used() {
+    let auth = "auth = [{ kind = \"bearer\", secret = \"first-key\" }, { kind = \"bearer\", secret = \"good-key\" }]\n";
+    let mut rig = Rig::with(&[Fault::NeedsKey], "bench.enabled = true\n").await;
+    rig.reload("auth = ", &format!("{auth}# "));
+    rig.ask(false).await;
+    let entry = &entries(&rig).await[0];
+    let told: Vec<&Value> =
+        entry["attempts"].as_array().unwrap().iter().map(|one| &one["credential"]).collect();
+    assert_eq!(told, [&Value::from(0), &Value::from(1)], "{entry}");
+    let story = entry["story"].as_str().unwrap();
+    assert!(story.contains("primary:m with credential 1 answered"), "{story}");
+    let status = rig.get("/sidestep/status").await.json();
+    assert_eq!(status["routes"][0]["chain"][0]["bench"][0]["credential"], 0, "{status}");
+    assert_eq!(status["hour"]["failovers"], 0);
 }
 
 #[tokio::test]

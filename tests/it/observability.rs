@@ -48,6 +48,19 @@ async fn metrics_say_what_was_caught_how_and_when() {
 }
 
 #[tokio::test]
+async fn an_attempt_whose_client_left_is_counted() {
+    let rig = Rig::new(&[Fault::Silent]).await;
+    let asked = client().post(rig.url("/v1/responses")).body(request("m", false).to_string());
+    let asked = tokio::spawn(asked.send());
+    while rig.counts() == [0] {
+        tokio::task::yield_now().await;
+    }
+    asked.abort();
+    let expected = "sidestep_attempts_total{backend=\"primary\",class=\"abandoned\",detected_by=\"none\",stage=\"none\"} 1";
+    while !rig.metric("sidestep_attempts_total").await.contains(&expected.to_owned()) {}
+}
+
+#[tokio::test]
 async fn retries_and_refusals_are_counted() {
     let rig = Rig::new(&[Fault::S500, Fault::S400]).await;
     rig.ask(true).await;

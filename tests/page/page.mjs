@@ -1,14 +1,18 @@
 // The status page as a browser has it. Arguments: the program, Chromium, a folder for screenshots.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
 import { chromium } from "playwright-core";
 
 const [program, executablePath, folder] = process.argv.slice(2);
-const demo = spawn(program, ["demo", "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "ignore"] });
+const started = [];
+const demo = start("demo", "--listen", "127.0.0.1:0");
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-quic"] });
 try {
-  const origin = await address();
+  const origin = await address(demo);
   const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
   const complaints = [];
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
@@ -57,18 +61,59 @@ try {
   // What is gone is said to be gone.
   demo.kill();
   await page.locator("#live", { hasText: /not/ }).waitFor();
+
+  // What is on the bench is shown with why, and how long until it is tried again.
+  const benched = await chain();
+  await page.goto(`${benched}/sidestep`);
+  await page.locator("li.ready").nth(1).waitFor();
+  await ask(benched, false);
+  const first = page.locator("li.benched");
+  await first.getByText("on the bench").waitFor();
+  await first.getByText(/quota, 1\u00d7; tried again in [\dhmins ]+ \(20/).waitFor();
+  assert.match(await page.locator(".figure").nth(2).innerText(), /^1\s+failovers$/);
+  await shoot(page, "benched");
   console.log("the page is good");
 } finally {
-  demo.kill();
+  started.forEach((child) => child.kill());
   await browser.close();
 }
 
-async function address() {
-  for await (const line of createInterface({ input: demo.stdout })) {
+function start(...words) {
+  const child = spawn(program, words, { stdio: ["ignore", "pipe", "ignore"] });
+  started.push(child);
+  return child;
+}
+
+async function address(child) {
+  for await (const line of createInterface({ input: child.stdout })) {
     const found = line.match(/http:\/\/127\.0\.0\.1:\d+/);
     if (found) return found[0];
   }
-  throw new Error("the demo has ended");
+  throw new Error("the program has ended");
+}
+
+/** Two backends, of which the first one's quota is used up, and a Sidestep with its defaults before them. */
+async function chain() {
+  const home = mkdtempSync(`${tmpdir()}/page-`);
+  const backends = [];
+  for (const fault of ["402", "ok"]) {
+    backends.push(await address(start("faults", "--listen", "127.0.0.1:0", "--default", fault)));
+  }
+  const [first, second] = backends;
+  writeFileSync(`${home}/sidestep.toml`, `
+    [backends.first]
+    base_url = "${first}/v1"
+    auth = [{ kind = "bearer", secret = "one" }]
+    [backends.second]
+    base_url = "${second}/v1"
+    [[routes]]
+    default = true
+    chain = ["first", "second"]`);
+  start("serve", "--listen", "127.0.0.1:0", "--config", `${home}/sidestep.toml`, "--server-info", `${home}/info`);
+  while (!existsSync(`${home}/info`)) await setTimeout(20);
+  const info = JSON.parse(readFileSync(`${home}/info`, "utf8"));
+  rmSync(home, { recursive: true });
+  return new URL(info.base_url).origin;
 }
 
 async function ask(origin, stream) {

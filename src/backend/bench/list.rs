@@ -15,6 +15,8 @@ pub struct Benched {
     pub scope: Scope,
     /// The model, for a target or an account.
     pub model: Option<String>,
+    /// Which of the backend's credentials it is or belongs to, from 0, where there are several.
+    pub credential: Option<usize>,
     /// What it failed with last.
     pub class: Class,
     /// Failures in a row.
@@ -38,6 +40,14 @@ impl Bench {
             (Some(asked), Some(benched)) => asked == benched,
             _ => true,
         };
+        let number = |key: &Key| {
+            let own = match key.scope {
+                Scope::Credential => Some(key.identity),
+                Scope::Account | Scope::Target | Scope::Backend => key.account,
+            };
+            let all = backend.credentials.all();
+            all.iter().position(|one| Some(one.identity()) == own).filter(|_| all.len() > 1)
+        };
         let now = Instant::now();
         let mut listed = Vec::new();
         self.each(|key, entry| {
@@ -45,6 +55,7 @@ impl Bench {
             listed.push(Benched {
                 scope: key.scope,
                 model: key.model.as_deref().map(str::to_owned),
+                credential: number(key),
                 class: entry.class,
                 failures: entry.failures,
                 left: until.saturating_duration_since(now),

@@ -324,17 +324,16 @@ impl Bench {
         entries.len()
     }
 
-    /// How many of a backend's are on the bench now, by scope.
-    pub fn on_bench(&self, backend: &str) -> [(Scope, usize); 4] {
+    /// How many of a backend's are on the bench, and how many have been there for their time, by scope.
+    pub fn on_bench(&self, backend: &str) -> [(Scope, usize, usize); 4] {
         let entries = self.lock();
         let now = Instant::now();
         Scope::ALL.map(|scope| {
-            let is_here = |(key, entry): &(&Key, &Entry)| {
-                key.scope == scope
-                    && &*key.backend == backend
-                    && entry.until.is_some_and(|until| until > now)
-            };
-            (scope, entries.iter().filter(is_here).count())
+            let own =
+                entries.iter().filter(|(key, _)| key.scope == scope && &*key.backend == backend);
+            let until: Vec<Instant> = own.filter_map(|(_, entry)| entry.until).collect();
+            let due = until.iter().filter(|until| **until <= now).count();
+            (scope, until.len() - due, due)
         })
     }
 

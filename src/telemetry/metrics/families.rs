@@ -56,7 +56,7 @@ families! {
     REQUESTS = Counter "requests_total" ["route", "outcome", "client"]
         "Requests that are over, by route, outcome (answered; failed; refused by a backend, in its own words; rejected before any backend; client_gone) and the client whose key came with it.";
     ATTEMPTS = Counter "attempts_total" ["backend", "class", "detected_by", "stage"]
-        "Attempts at a backend, by class (ok: relayed, else one of the failure table), by what showed a failure (status, body, event, transport, timeout, credential) and when (before_request, before_commit, after_commit).";
+        "Attempts at a backend, by class (ok: relayed; abandoned: its client left before a verdict; else one of the failure table), by what showed a failure (status, body, event, transport, timeout, credential) and when (before_request, before_commit, after_commit).";
     FAILOVERS = Counter "failovers_total" ["from", "to", "class", "detected_by", "stage"]
         "Requests that went on from one backend to another, by the failure that caused it.";
     FAILOVER_DURATION = Histogram "failover_duration_seconds" ["route"]
@@ -72,7 +72,7 @@ families! {
     REQUEST_DURATION = Histogram "request_duration_seconds" ["route"]
         "Time from a request's head to its answer's last byte.";
     TIME_TO_FIRST_OUTPUT = Histogram "time_to_first_output_seconds" ["backend"]
-        "Time from a request's head to the first output of the backend that answered; for an answer that is not streamed, to its end.";
+        "Time from a request's head to the first output of the backend that answered; for an answer that is not streamed, to its end; for one that is relayed unjudged (detection shadow or off), to its head.";
     OVERHEAD = Histogram "overhead_seconds" []
         "Time from a request's last byte to its answer's head, less the time spent waiting for backends.";
     TOKENS = Counter "tokens_total" ["backend", "model", "kind"]
@@ -85,8 +85,10 @@ families! {
         "Times that something of a backend went on the bench, by what (credential; account: a credential at one target; target; backend) and class.";
     ON_BENCH = Gauge "on_bench" ["backend", "scope"]
         "How many credentials, accounts, targets of a backend are on the bench; 1 for the backend itself.";
+    BENCH_DUE = Gauge "bench_due" ["backend", "scope"]
+        "How many of them have been on the bench for their time: one request at a time tries them, until one is answered.";
     NEXT_RETRY = Gauge "bench_next_retry_timestamp_seconds" ["backend"]
-        "When the first thing of a backend comes back from the bench, in seconds since 1970; absent while nothing is on it.";
+        "When the first thing of a backend comes back from the bench, in seconds since 1970; absent while nothing is on it, or all of it is due.";
     CREDENTIAL_STATE = Gauge "credential_state" ["backend", "credential", "state"]
         "1 for the state that a credential is in, 0 for every other (present, on_demand, missing, unreadable, expired, command, timeout, refused: log in anew, unavailable); the credentials of a backend are numbered from 0.";
     CREDENTIAL_EXPIRY = Gauge "credential_expiry_timestamp_seconds" ["backend", "credential"]

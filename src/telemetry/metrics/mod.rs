@@ -30,6 +30,8 @@ const FAILOVER_SECONDS: &[f64] =
 
 /// The label for what is not known yet or not at all.
 const NONE: &str = "none";
+/// The class of an attempt whose client left before there was a verdict.
+const ABANDONED: &str = "abandoned";
 
 /// Every metric of the process.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ pub struct Metrics {
     exhausted: IntCounterVec,
     benched: IntCounterVec,
     on_bench: IntGaugeVec,
+    bench_due: IntGaugeVec,
     next_retry: GaugeVec,
     config_reloads: IntCounterVec,
     config_reloaded: IntGauge,
@@ -151,6 +154,7 @@ impl Metrics {
             exhausted: counter(&families::EXHAUSTED)?,
             benched: counter(&families::BENCHED)?,
             on_bench: gauges(&families::ON_BENCH)?,
+            bench_due: gauges(&families::BENCH_DUE)?,
             next_retry: times(&families::NEXT_RETRY)?,
             config_reloads: counter(&families::CONFIG_RELOADS)?,
             config_reloaded: gauge(&families::CONFIG_RELOADED)?,
@@ -195,7 +199,12 @@ impl Metrics {
         if story.is_stream {
             self.streams_in_flight.dec();
         }
-        let Some(served) = story.served_by() else { return };
+        let Some(served) = story.served_by() else {
+            if let Some(open) = story.attempts.last().filter(|last| last.state.is_open()) {
+                self.attempts.with_label_values(&[&*open.backend, ABANDONED, NONE, NONE]).inc();
+            }
+            return;
+        };
         let failure = match &served.state {
             AttemptState::Failed(failure) => Some(failure),
             AttemptState::Open | AttemptState::Relayed => None,
@@ -273,15 +282,18 @@ impl Metrics {
     /// gone.
     pub fn forget_states(&self) {
         self.on_bench.reset();
+        self.bench_due.reset();
         self.next_retry.reset();
         self.credential_state.reset();
         self.credential_expiry.reset();
     }
 
-    /// How many of a backend's are on the bench.
-    pub fn on_bench(&self, backend: &str, scope: &str, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.on_bench.with_label_values(&[backend, scope]).set(count);
+    /// How many of a backend's are on the bench, and how many of them have been there for their time.
+    pub fn on_bench(&self, backend: &str, scope: &str, benched: usize, due: usize) {
+        for (gauge, count) in [(&self.on_bench, benched), (&self.bench_due, due)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[backend, scope]).set(count);
+        }
     }
 
     /// When the first thing of a backend comes back from the bench.

@@ -184,6 +184,7 @@ mod tests {
             backend: backend.into(),
             provider: (backend == "second").then_some("openai"),
             model: "m".into(),
+            credential: None,
             model_label: "m".into(),
             repaired: Vec::new(),
             began: Duration::from_millis(began),
