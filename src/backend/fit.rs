@@ -2,7 +2,6 @@
 //! left out, and every other byte stays as the client sent it.
 
 use bytes::Bytes;
-use memchr::memmem;
 use serde_json::Value;
 
 use super::Target;
@@ -30,9 +29,7 @@ pub fn body_for(original: &Original, target: &Target, reader: Issuer, is_strippe
     let Original { envelope, body, issuers, .. } = original;
     let profile = target.backend.profile;
     let refused = target.backend.refused.of(&target.model);
-    let is_hidden = |name: &&str| memmem::find(body, name.as_bytes()).is_some();
-    let has_plain_needs = profile.fields.is_none()
-        && !profile.hidden.iter().chain(profile.hidden_in_items).any(is_hidden);
+    let has_plain_needs = profile.fields.is_none() && !target.backend.must_not_see(body);
     let is_own = issuers.iter().all(|issuer| *issuer == reader);
     let plain = |body| Fitted { body, repaired: Vec::new() };
     if has_plain_needs && !is_stripped && refused.is_empty() && issuers.is_empty() {

@@ -13,21 +13,27 @@ use crate::wire::blob::Issuer;
 use crate::wire::error_object::ErrorObject;
 use crate::wire::wait::Wait;
 
+/// Names that are made once, and not for each request.
+macro_rules! names {
+    ($($name:literal),+ $(,)?) => { [$(http::HeaderName::from_static($name)),+] };
+}
+pub(super) use names;
+
 /// Headers of a client that every backend may see; its profile says what else.
-const TO_BACKEND: &[&str] = &[
+static TO_BACKEND: [HeaderName; 7] = names![
     "user-agent", "openai-beta", "originator", "session-id", "session_id", "thread-id",
     "x-client-request-id",
 ];
 
 /// Which trace a request belongs to (W3C Trace Context, sections 3.2 and 3.3), for backends that are
 /// configured to see it.
-const TRACE_CONTEXT: &[&str] = &["traceparent", "tracestate"];
+static TRACE_CONTEXT: [HeaderName; 2] = names!["traceparent", "tracestate"];
 
 /// Headers of a backend that a client may see. Not among them: `openai-model`, which makes Codex
 /// accuse its user when it differs from what was asked (openai/codex#12003); `x-models-etag`, which
 /// sends it to fetch a catalogue; rate limits of accounts that are not the client's; request ids,
 /// because `x-request-id` is ours.
-const TO_CLIENT: &[&str] = &[
+static TO_CLIENT: [HeaderName; 6] = names![
     "content-type", "cache-control", "openai-processing-ms", "openai-version", "retry-after",
     "x-reasoning-included",
 ];
@@ -38,15 +44,18 @@ const OF_ACCOUNT: [&str; 2] = ["x-codex-", "x-ratelimit-"];
 /// What Codex sends back with each further request of a turn. It means something only to its issuer.
 const TURN_STATE: HeaderName = HeaderName::from_static("x-codex-turn-state");
 
+/// How backends call their own ids of a request.
+static REQUEST_IDS: [HeaderName; 3] = names!["x-request-id", "request-id", "apim-request-id"];
+
 /// The name under which a client finds a backend's own id of its request.
 const BACKEND_REQUEST_ID: HeaderName = HeaderName::from_static("x-sidestep-backend-request-id");
 
 /// The headers of a request to `backend`, without its credential.
 pub fn for_backend(original: &Original, backend: &Backend, reader: Issuer) -> HeaderMap {
-    let mut headers = pick(&original.headers, TO_BACKEND);
+    let mut headers = pick(&original.headers, &TO_BACKEND);
     headers.extend(pick(&original.headers, backend.profile.headers));
     if backend.trace_context {
-        headers.extend(pick(&original.headers, TRACE_CONTEXT));
+        headers.extend(pick(&original.headers, &TRACE_CONTEXT));
     }
     let state = original.headers.get(TURN_STATE).and_then(|state| reader.own(state.to_str().ok()?));
     if let Some(state) = state.and_then(|state| HeaderValue::try_from(state).ok()) {
@@ -65,13 +74,12 @@ pub fn for_backend(original: &Original, backend: &Backend, reader: Issuer) -> He
 /// The headers of an answer of `issuer` that go on to the client; `is_own` if the account is the
 /// client's.
 pub fn for_client(answer: &HeaderMap, issuer: Issuer, is_own: bool) -> HeaderMap {
-    let mut headers = pick(answer, TO_CLIENT);
+    let mut headers = pick(answer, &TO_CLIENT);
     let state = answer.get(TURN_STATE).and_then(|state| state.to_str().ok());
     if let Some(state) = state.and_then(|state| HeaderValue::try_from(issuer.mark(state)).ok()) {
         headers.insert(TURN_STATE, state);
     }
-    let ids = ["x-request-id", "request-id", "apim-request-id"];
-    if let Some(id) = ids.iter().find_map(|name| answer.get(*name)) {
+    if let Some(id) = REQUEST_IDS.iter().find_map(|name| answer.get(name)) {
         headers.insert(BACKEND_REQUEST_ID, id.clone());
     }
     if is_own {
@@ -85,11 +93,11 @@ pub fn for_client(answer: &HeaderMap, issuer: Issuer, is_own: bool) -> HeaderMap
     headers
 }
 
-fn pick(from: &HeaderMap, allowed: &'static [&'static str]) -> HeaderMap {
+fn pick(from: &HeaderMap, allowed: &'static [HeaderName]) -> HeaderMap {
     let mut picked = HeaderMap::with_capacity(allowed.len() + 2);
     for name in allowed {
-        for value in from.get_all(*name) {
-            picked.append(HeaderName::from_static(name), value.clone());
+        for value in from.get_all(name) {
+            picked.append(name, value.clone());
         }
     }
     picked

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use memchr::memmem::Finder;
 use tokio::sync::Semaphore;
 use tower::retry::budget::TpsBudget;
 use url::Url;
@@ -60,6 +61,8 @@ pub struct Backend {
     pub refused: Arc<Refused>,
     /// Who issues what comes from it: one for each credential.
     issuers: Vec<Issuer>,
+    /// Find what its profile hides from it.
+    hidden: Vec<Finder<'static>>,
     /// Its connections. No other backend's requests go over them.
     pub client: Client,
     /// Its places, if they are limited.
@@ -227,6 +230,7 @@ impl Backend {
             }
             _ => Client::new(&config.url, config.timeouts.connect, &config.tls)?,
         };
+        let profile = Profile::of(config.profile);
         Ok(Self {
             identity: Issuer::new(&format!("{name} {}", config.url)),
             name,
@@ -235,7 +239,8 @@ impl Backend {
             credentials,
             headers: config.headers.clone(),
             timeouts: config.timeouts,
-            profile: Profile::of(config.profile),
+            hidden: profile.hidden_names().map(Finder::new).collect(),
+            profile,
             trace_context: config.trace_context,
             detection: config.detection,
             refused: old.map(|(_, old)| old.refused.clone()).unwrap_or_default(),
@@ -252,6 +257,11 @@ impl Backend {
         let mut pairs = self.credentials.all().iter().zip(&self.issuers);
         let own = pairs.find(|(one, _)| Arc::ptr_eq(one, credential)).map(|(_, issuer)| *issuer);
         own.unwrap_or_else(|| Issuer::new(&self.name))
+    }
+
+    /// Whether a body names something that its profile hides from it.
+    pub fn must_not_see(&self, body: &[u8]) -> bool {
+        self.hidden.iter().any(|name| name.find(body).is_some())
     }
 
     /// Which of its credentials one is, where there are several.

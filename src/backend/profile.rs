@@ -1,5 +1,8 @@
 //! What a backend may see and what it can take, as data: one entry a kind of service.
 
+use http::HeaderName;
+
+use super::headers::names;
 use crate::config::checked;
 
 /// What a backend may see and what it can take.
@@ -8,7 +11,7 @@ pub struct Profile {
     /// Whose service it is, as `gen_ai.provider.name` of OpenTelemetry's conventions, where that is known.
     pub provider: Option<&'static str>,
     /// Headers of a client that it may see, beside those that every backend may see.
-    pub headers: &'static [&'static str],
+    pub headers: &'static [HeaderName],
     /// The fields of a request that it takes; `None`: any.
     pub fields: Option<&'static [&'static str]>,
     /// Fields that it must not see.
@@ -31,7 +34,7 @@ pub struct Profile {
 
 /// Headers in which Codex tells of its user's workspace: repository, branch, installation
 /// (openai/codex#31588). For OpenAI alone.
-const OF_CODEX: &[&str] = &[
+static OF_CODEX: [HeaderName; 9] = names![
     "version", "x-codex-beta-features", "x-codex-installation-id", "x-codex-parent-thread-id",
     "x-codex-routing-hint", "x-codex-turn-metadata", "x-codex-window-id",
     "x-openai-internal-codex-responses-lite", "x-openai-subagent",
@@ -55,7 +58,7 @@ const GENERIC: Profile = Profile {
 /// OpenAI's API.
 const OPENAI: Profile = Profile {
     provider: Some("openai"),
-    headers: OF_CODEX,
+    headers: &OF_CODEX,
     hidden: &[],
     hidden_in_items: &[],
     ..GENERIC
@@ -83,6 +86,11 @@ const CODEX: Profile = Profile {
 };
 
 impl Profile {
+    /// The names of all fields that it must not see, wherever they stand.
+    pub fn hidden_names(&self) -> impl Iterator<Item = &'static str> {
+        self.hidden.iter().chain(self.hidden_in_items).copied()
+    }
+
     /// The profile of a kind of service.
     pub const fn of(kind: checked::Profile) -> &'static Self {
         match kind {

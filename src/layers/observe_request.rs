@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -64,8 +65,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // Version 7: ids sort by time, which helps whoever reads logs.
-        let id = format!("req_{}", Uuid::now_v7().simple());
+        let id = format!("req_{}", new_id().simple());
         let trace = self.layer.is_traced.then(|| TraceContext::begin(request.headers()));
         let record = Record::traced(id, trace);
         if let Some(client) = request.extensions().get::<Client>() {
@@ -83,6 +83,16 @@ where
             Ok(response.map(|body| Guarded::wrap(body, guard)))
         })
     }
+}
+
+/// Version 7 (RFC 9562, section 5.7): ids sort by time, which helps whoever reads logs. They need not be hard to
+/// guess, so that the system is not asked for randomness each time.
+fn new_id() -> Uuid {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+    let random = fastrand::u128(..).to_ne_bytes();
+    let random = random.first_chunk().copied().unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
 }
 
 /// Lives as long as its request.

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 /// In front of every mark. Base64 of any kind has no dots.
 const START: &[u8] = b"sidestep.";
@@ -16,6 +17,8 @@ const ISSUER_BYTES: usize = 16;
 /// `sidestep.0123456789abcdef.`
 const MARK_BYTES: usize = START.len() + ISSUER_BYTES + 1;
 const NAME: &[u8] = b"\"encrypted_content\"";
+/// Made once: that takes as long as a search through a short text.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// Who issued something: a service and an account there, without saying anything of either.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,7 +75,7 @@ pub struct Blob {
 /// Every encrypted content of a JSON text, in order. No JSON is parsed: a name with unescaped quotes
 /// around it and a string behind it cannot stand within a string.
 pub fn find(json: &[u8]) -> impl Iterator<Item = Blob> {
-    memmem::find_iter(json, NAME).filter_map(move |at| {
+    FINDER.find_iter(json).filter_map(move |at| {
         let start = string_after(json, at + NAME.len())?;
         let issuer = json[start..]
             .strip_prefix(START)

@@ -1,12 +1,9 @@
 //! The members of a JSON object or array as spans of its text, so that some can be changed while every
 //! other byte stays as it was.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use super::skim::{Shape, skim};
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,35 +36,32 @@ pub enum Edit {
 impl Members {
     /// The members of an object. `None` when `text` is none.
     pub fn of_object(text: &str) -> Option<Self> {
-        Self::read(text, '{', |text, visitor| {
-            serde_json::Deserializer::from_str(text).deserialize_map(visitor)
-        })
+        Self::read(text, Shape::Object)
     }
 
     /// The members of an array. `None` when `text` is none.
     pub fn of_array(text: &str) -> Option<Self> {
-        Self::read(text, '[', |text, visitor| {
-            serde_json::Deserializer::from_str(text).deserialize_seq(visitor)
-        })
+        Self::read(text, Shape::Array)
     }
 
-    fn read<'a>(
-        text: &'a str,
-        opening: char,
-        visit: impl FnOnce(&'a str, Spans<'a>) -> serde_json::Result<Vec<(String, Range<usize>)>>,
-    ) -> Option<Self> {
-        let mut from = text.find(opening)? + 1;
-        let values = visit(text, Spans(text)).ok()?;
-        let all = values.into_iter().map(|(name, value)| {
+    fn read(text: &str, expected: Shape) -> Option<Self> {
+        let mut all = Vec::new();
+        let mut from = text.find(['{', '['])? + 1;
+        let mut has_names = true;
+        let shape = skim(text, |name, value| {
             let before = &text[from..value.start];
-            let start = from
-                + before
-                    .find(|c: char| !c.is_ascii_whitespace() && c != ',')
-                    .unwrap_or(before.len());
+            let start = before.find(|c: char| !c.is_ascii_whitespace() && c != ',');
+            let start = from + start.unwrap_or(before.len());
             from = value.end;
-            Member { name, whole: start..value.end, value }
+            match name.read() {
+                Some(name) => {
+                    let whole = start..value.end;
+                    all.push(Member { name: name.into_owned(), whole, value });
+                }
+                None => has_names = false,
+            }
         });
-        Some(Self { all: all.collect() })
+        (shape == Ok(expected) && has_names).then_some(Self { all })
     }
 
     /// Every member, in order.
@@ -105,42 +99,6 @@ impl Members {
         }
         edited.push_str(&text[last.whole.end..]);
         edited
-    }
-}
-
-/// Collects where the values stand in the text.
-struct Spans<'a>(&'a str);
-
-impl Spans<'_> {
-    fn of(&self, value: &RawValue) -> Range<usize> {
-        let start = value.get().as_ptr().addr() - self.0.as_ptr().addr();
-        start..start + value.get().len()
-    }
-}
-
-impl<'de> Visitor<'de> for Spans<'de> {
-    type Value = Vec<(String, Range<usize>)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut spans = Vec::new();
-        while let Some((name, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
-            spans.push((name.into_owned(), self.of(value)));
-        }
-        Ok(spans)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut spans = Vec::new();
-        while let Some(value) = list.next_element::<&'de RawValue>()? {
-            spans.push((String::new(), self.of(value)));
-        }
-        // Nothing may be left; what is, is an error.
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(spans)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod members;
 pub mod request;
 pub mod response;
+pub mod skim;
 pub mod sse;
 pub mod unfold;
 pub mod wait;

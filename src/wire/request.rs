@@ -3,10 +3,9 @@
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
-use super::members::Members;
+use super::skim::{Shape, skim};
 
 /// The longest name of a model: it travels in headers and stands in logs.
 const MODEL_BYTES_MAX: usize = 256;
@@ -72,20 +71,56 @@ impl EnvelopeError {
     }
 }
 
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow)]
-    background: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    prompt_cache_key: Option<&'a RawValue>,
-    #[serde(borrow)]
-    previous_response_id: Option<&'a RawValue>,
+/// Where the values of the fields stand that Sidestep acts on.
+#[derive(Debug, Default)]
+struct Fields {
+    model: Option<Range<usize>>,
+    stream: Option<Range<usize>>,
+    background: Option<Range<usize>>,
+    store: Option<Range<usize>>,
+    prompt_cache_key: Option<Range<usize>>,
+    previous_response_id: Option<Range<usize>>,
+}
+
+impl Fields {
+    fn read(text: &str) -> Result<Self, EnvelopeError> {
+        let mut fields = Self::default();
+        let mut twice = None;
+        let shape = skim(text, |name, value| {
+            let name = name.read().unwrap_or_default();
+            if let Some(field) = fields.named(&name) {
+                // Two readers could pick different ones.
+                if field.replace(value).filter(|before| text[before.clone()] != *"null").is_some() {
+                    twice = Some(name);
+                }
+            }
+        });
+        match (shape, twice) {
+            (Ok(Shape::Object), None) => Ok(fields),
+            (Ok(Shape::Object), Some(name)) => {
+                Err(EnvelopeError::NotJson { detail: format!("duplicate field `{name}`") })
+            }
+            (Ok(Shape::Array | Shape::Scalar), _) => Err(EnvelopeError::NotAnObject),
+            (Err(error), _) => {
+                // It says where, too.
+                let detail = serde_json::from_str::<IgnoredAny>(text).err();
+                let detail = detail.map_or_else(|| error.to_string(), |detail| detail.to_string());
+                Err(EnvelopeError::NotJson { detail })
+            }
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Option<&mut Option<Range<usize>>> {
+        Some(match name {
+            "model" => &mut self.model,
+            "stream" => &mut self.stream,
+            "background" => &mut self.background,
+            "store" => &mut self.store,
+            "prompt_cache_key" => &mut self.prompt_cache_key,
+            "previous_response_id" => &mut self.previous_response_id,
+            _ => return None,
+        })
+    }
 }
 
 impl Envelope {
@@ -98,23 +133,19 @@ impl Envelope {
     pub fn read(body: &[u8]) -> Result<Self, EnvelopeError> {
         let text = std::str::from_utf8(body)
             .map_err(|error| EnvelopeError::NotJson { detail: error.to_string() })?;
-        match text.trim_start().as_bytes().first() {
-            Some(b'{') => {}
-            None => {
-                return Err(EnvelopeError::NotJson { detail: "it is empty".to_owned() });
-            }
-            // A derived struct would also accept an array of its fields' values.
-            Some(_) if serde_json::from_str::<&RawValue>(text).is_ok() => {
-                return Err(EnvelopeError::NotAnObject);
-            }
-            Some(_) => {}
+        if text.trim_start().is_empty() {
+            return Err(EnvelopeError::NotJson { detail: "it is empty".to_owned() });
         }
-        let fields: Fields<'_> = serde_json::from_str(text)
-            .map_err(|error| EnvelopeError::NotJson { detail: error.to_string() })?;
+        let fields = Fields::read(text)?;
+        let raw = |span: &Option<Range<usize>>| {
+            let raw = span.clone().map(|span| &text[span]);
+            raw.filter(|raw| *raw != "null")
+        };
 
-        let raw_model = fields.model.ok_or(MISSING_MODEL)?;
-        let model: String = serde_json::from_str(raw_model.get()).map_err(|_| {
-            EnvelopeError::WrongType { field: "model", expected: "a string, the name of a model" }
+        let model = raw(&fields.model).ok_or(MISSING_MODEL)?;
+        let model: String = serde_json::from_str(model).map_err(|_| EnvelopeError::WrongType {
+            field: "model",
+            expected: "a string, the name of a model",
         })?;
         if model.is_empty() {
             return Err(MISSING_MODEL);
@@ -122,20 +153,16 @@ impl Envelope {
         if model.len() > MODEL_BYTES_MAX {
             return Err(EnvelopeError::WrongType { field: "model", expected: "256 bytes at most" });
         }
-        let span = |raw: &RawValue| {
-            let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
-            start..start + raw.get().len()
-        };
         Ok(Self {
             model,
-            stream: flag("stream", fields.stream)?,
+            stream: flag("stream", raw(&fields.stream))?,
             // It does unless it is told not to; whatever else stands there is for the backend to judge.
-            store: fields.store.is_none_or(|store| store.get() != "false"),
-            background: flag("background", fields.background)?,
-            prompt_cache_key: string(fields.prompt_cache_key),
-            previous_response_id: string(fields.previous_response_id),
-            model_span: span(raw_model),
-            previous_response_span: fields.previous_response_id.map(span),
+            store: raw(&fields.store).is_none_or(|store| store != "false"),
+            background: flag("background", raw(&fields.background))?,
+            prompt_cache_key: string(raw(&fields.prompt_cache_key)),
+            previous_response_id: string(raw(&fields.previous_response_id)),
+            model_span: fields.model.unwrap_or_default(),
+            previous_response_span: fields.previous_response_id,
         })
     }
 
@@ -152,8 +179,11 @@ impl Envelope {
 
     /// Whether the body has a field. `body` is the one that this envelope was read from.
     pub fn has_field(&self, body: &[u8], name: &str) -> bool {
-        let members = std::str::from_utf8(body).ok().and_then(Members::of_object);
-        members.is_some_and(|members| members.all().iter().any(|member| member.name == name))
+        let mut has_it = false;
+        let skimmed = std::str::from_utf8(body).ok().map(|text| {
+            skim(text, |member, _| has_it |= member.read().is_some_and(|member| member == name))
+        });
+        matches!(skimmed, Some(Ok(_))) && has_it
     }
 
     /// The body with another `previous_response_id`, every other byte as it was. The same `Bytes` when
@@ -182,12 +212,12 @@ const MISSING_MODEL: EnvelopeError =
     EnvelopeError::Missing { field: "model", expected: "the name of a model" };
 
 /// A string that is not empty; whatever else stands there is for the backend to judge.
-fn string(raw: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(raw?.get()).ok().filter(|text: &String| !text.is_empty())
+fn string(raw: Option<&str>) -> Option<String> {
+    serde_json::from_str(raw?).ok().filter(|text: &String| !text.is_empty())
 }
 
-fn flag(field: &'static str, raw: Option<&RawValue>) -> Result<bool, EnvelopeError> {
-    match raw.map(RawValue::get) {
+fn flag(field: &'static str, raw: Option<&str>) -> Result<bool, EnvelopeError> {
+    match raw {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(EnvelopeError::WrongType { field, expected: "true or false" }),

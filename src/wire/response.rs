@@ -1,10 +1,11 @@
 //! A finished response object, read as far as a verdict needs.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::error_object::ErrorObject;
+use super::skim::{Shape, skim};
 
 /// Token counts as the backend gave them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,33 +52,47 @@ pub struct ResponseSummary {
     pub usage: Option<Usage>,
 }
 
-#[derive(Deserialize)]
+/// The values of the fields that decide, as they are written.
+#[derive(Debug, Default)]
 struct Fields<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
-    #[serde(borrow)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
+    id: Option<&'a str>,
+    object: Option<&'a str>,
+    status: Option<&'a str>,
+    error: Option<&'a str>,
+    output: Option<&'a str>,
+    output_text: Option<&'a str>,
+    usage: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    /// `None` when the text is no JSON object, or says one of them twice.
+    fn read(text: &'a str) -> Option<Self> {
+        let mut fields = Self::default();
+        let mut is_clear = true;
+        let shape = skim(text, |name, value| {
+            let field = match name.read().as_deref() {
+                Some("id") => &mut fields.id,
+                Some("object") => &mut fields.object,
+                Some("status") => &mut fields.status,
+                Some("error") => &mut fields.error,
+                Some("output") => &mut fields.output,
+                Some("output_text") => &mut fields.output_text,
+                Some("usage") => &mut fields.usage,
+                _ => return,
+            };
+            let value = Some(&text[value]).filter(|value| *value != "null");
+            is_clear &= std::mem::replace(field, value).is_none();
+        });
+        (shape == Ok(Shape::Object) && is_clear).then_some(fields)
+    }
 }
 
 impl ResponseSummary {
     /// Reads a JSON text. `None` when it is not JSON, or JSON that is not a response object: one
     /// has a status, an output, an error, or says `"object":"response"`.
     pub fn read(json: &[u8]) -> Option<Self> {
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return None;
-        }
-        let fields: Fields<'_> = serde_json::from_slice(json).ok()?;
-        let object: Option<String> = fields.object.and_then(parse);
+        let fields = Fields::read(std::str::from_utf8(json).ok()?)?;
+        let object: Option<Cow<'_, str>> = fields.object.and_then(string);
         let known = fields.status.is_some() || fields.output.is_some() || fields.error.is_some();
         if object.as_deref().is_some_and(|object| object != "response") && fields.error.is_none() {
             return None;
@@ -85,18 +100,35 @@ impl ResponseSummary {
         if !known && object.is_none() {
             return None;
         }
-        let text: Option<String> = fields.output_text.and_then(parse);
-        let has_items = fields
-            .output
-            .and_then(parse::<Vec<serde::de::IgnoredAny>>)
-            .is_some_and(|items| !items.is_empty());
+        let text = fields.output_text.and_then(string);
         Some(Self {
-            id: fields.id.and_then(parse),
-            status: Status::read(fields.status.and_then(parse::<String>).as_deref()),
-            error: fields.error.and_then(parse::<Value>).as_ref().and_then(ErrorObject::from_value),
-            has_output: has_items || text.is_some_and(|text| !text.trim().is_empty()),
-            usage: fields.usage.and_then(|raw| Usage::read(raw.get())),
+            id: fields.id.and_then(string).map(Cow::into_owned),
+            status: Status::read(fields.status.and_then(string).as_deref()),
+            error: fields
+                .error
+                .and_then(|error| serde_json::from_str::<Value>(error).ok())
+                .as_ref()
+                .and_then(ErrorObject::from_value),
+            has_output: fields.output.is_some_and(has_items)
+                || text.is_some_and(|text| !text.trim().is_empty()),
+            usage: fields.usage.and_then(Usage::read),
         })
+    }
+}
+
+/// Whether a value is an array with something in it.
+fn has_items(value: &str) -> bool {
+    let items =
+        value.strip_prefix('[').map(|rest| rest.trim_start_matches([' ', '\n', '\r', '\t']));
+    items.is_some_and(|items| !items.starts_with(']'))
+}
+
+/// The text of a value that is a string; without a copy where it has no escapes.
+fn string(value: &str) -> Option<Cow<'_, str>> {
+    let plain = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match plain? {
+        plain if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+        _ => serde_json::from_str::<String>(value).ok().map(Cow::Owned),
     }
 }
 
@@ -122,22 +154,43 @@ impl Status {
 }
 
 impl Usage {
-    /// Reads a `usage` object; fields that are absent count as zero.
+    /// Reads a `usage` object; fields that are absent count as zero. `None` when it is empty, or none.
     pub fn read(json: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(json).ok()?;
-        let usage = value.as_object()?;
-        let count = |pointer| value.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-        (!usage.is_empty()).then(|| Self {
-            input_tokens: count("/input_tokens"),
-            cached_tokens: count("/input_tokens_details/cached_tokens"),
-            output_tokens: count("/output_tokens"),
-            reasoning_tokens: count("/output_tokens_details/reasoning_tokens"),
-        })
+        let mut usage = Self::default();
+        let mut is_empty = true;
+        let shape = skim(json, |name, value| {
+            is_empty = false;
+            let value = &json[value];
+            match name.read().as_deref() {
+                Some("input_tokens") => usage.input_tokens = count(value),
+                Some("output_tokens") => usage.output_tokens = count(value),
+                Some("input_tokens_details") => {
+                    usage.cached_tokens = detail(value, "cached_tokens")
+                }
+                Some("output_tokens_details") => {
+                    usage.reasoning_tokens = detail(value, "reasoning_tokens");
+                }
+                _ => {}
+            }
+        });
+        (shape == Ok(Shape::Object) && !is_empty).then_some(usage)
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
-    serde_json::from_str(raw.get()).ok()
+/// A whole number that is not negative; whatever else stands there counts as zero.
+fn count(value: &str) -> u64 {
+    value.parse().unwrap_or_default()
+}
+
+/// A count among details.
+fn detail(details: &str, wanted: &str) -> u64 {
+    let mut found = 0;
+    let skimmed = skim(details, |name, value| {
+        if name.read().is_some_and(|name| name == wanted) {
+            found = count(&details[value]);
+        }
+    });
+    skimmed.map_or(0, |_| found)
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use tokio::time::{Instant, Sleep};
 
 use super::reader::EventReader;
@@ -20,6 +21,9 @@ use crate::verdict::{Carrier, Defect, Evidence, Failure, Stage, TimeLimit};
 use crate::wire::error_object::ErrorObject;
 use crate::wire::event::{EventDetail, EventKind};
 use crate::wire::response::ResponseSummary;
+
+/// Finds out whether an event has a number. Made once: that takes longer than a search through an event.
+static NUMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\""));
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +133,7 @@ impl Relay {
         }
         self.relayed += 1;
         // Comments and keep-alives have no number of their own.
-        if memmem::find(&event, b"\"sequence_number\"").is_some() {
+        if NUMBER.find(&event).is_some() {
             self.numbered = event.clone();
         }
         match kind {

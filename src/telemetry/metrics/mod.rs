@@ -4,6 +4,8 @@
 pub mod document;
 pub mod families;
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus::core::Collector;
@@ -33,9 +35,21 @@ const NONE: &str = "none";
 /// The class of an attempt whose client left before there was a verdict.
 const ABANDONED: &str = "abandoned";
 
-/// Every metric of the process.
+/// Every metric of the process. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct Metrics(Arc<Inner>);
+
+impl Deref for Metrics {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What the clones of [`Metrics`] share.
+#[derive(Debug)]
+pub struct Inner {
     registry: Registry,
     requests: IntCounterVec,
     attempts: IntCounterVec,
@@ -144,7 +158,7 @@ impl Metrics {
             let opts = histogram(family, buckets);
             made(&registry, HistogramVec::new(opts, family.labels)?)
         };
-        let metrics = Self {
+        let metrics = Inner {
             requests: counter(&families::REQUESTS)?,
             attempts: counter(&families::ATTEMPTS)?,
             shadow_failures: counter(&families::SHADOW_FAILURES)?,
@@ -187,9 +201,11 @@ impl Metrics {
         )?;
         build.with_label_values(&[VERSION, COMMIT]).set(1.0);
         metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(metrics)
+        Ok(Self(Arc::new(metrics)))
     }
+}
 
+impl Inner {
     /// A request is over.
     pub fn request(&self, story: &Story, end: End) {
         let route = story.route.as_deref().unwrap_or(NONE);
