@@ -34,7 +34,7 @@ use crate::wire::blob::Issuer;
 use credential::{Credential, Pool};
 use profile::Profile;
 use refused::Refused;
-use transport::{Client, ClientError};
+use transport::{ClientError, Connections};
 
 /// One upstream service: where it is, how it knows us, what its limits are.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ pub struct Backend {
     /// Find what its profile hides from it.
     hidden: Vec<Finder<'static>>,
     /// Its connections. No other backend's requests go over them.
-    pub client: Client,
+    pub connections: Connections,
+    read_ahead_bytes_max: usize,
     /// Its places, if they are limited.
     pub slots: Option<Arc<Semaphore>>,
     /// How many retries it may still see.
@@ -112,7 +113,8 @@ impl Backends {
                 None => {
                     let pool = Pool::new(credentials, backend.auth_order);
                     let old = previous.and_then(|old| old.named(name));
-                    Arc::new(Backend::new(owner, backend, pool, config.retry, old)?)
+                    let read_ahead = config.limits.read_ahead_bytes_max;
+                    Arc::new(Backend::new(owner, backend, pool, config.retry, read_ahead, old)?)
                 }
             };
             backends.insert(name.clone(), made);
@@ -188,7 +190,8 @@ impl<'a> Previous<'a> {
         credentials: &[Arc<Credential>],
     ) -> Option<&'a Arc<Backend>> {
         let is_same = self.config.backends.get(name) == new.backends.get(name)
-            && self.config.retry == new.retry;
+            && self.config.retry == new.retry
+            && self.config.limits.read_ahead_bytes_max == new.limits.read_ahead_bytes_max;
         let same = self.backends.get(name).filter(|_| is_same)?;
         let mut pairs = same.credentials.all().iter().zip(credentials);
         let is_kept = |(old, new): (&Arc<Credential>, &Arc<Credential>)| {
@@ -209,6 +212,7 @@ impl Backend {
         config: &checked::Backend,
         credentials: Pool,
         retry: Retry,
+        read_ahead_bytes_max: usize,
         old: Option<(&checked::Backend, &Self)>,
     ) -> Result<Self, ClientError> {
         /// How far back requests count. `TpsBudget` takes 1 to 60 s.
@@ -222,13 +226,15 @@ impl Backend {
             Some((was, old)) if was.concurrency_max == config.concurrency_max => old.slots.clone(),
             _ => config.concurrency_max.map(|places| Arc::new(Semaphore::new(places))),
         };
-        let client = match old {
+        let connections = match old {
             Some((was, old))
-                if was.timeouts.connect == config.timeouts.connect && was.tls == config.tls =>
+                if was.timeouts.connect == config.timeouts.connect
+                    && was.tls == config.tls
+                    && old.read_ahead_bytes_max == read_ahead_bytes_max =>
             {
-                old.client.clone()
+                old.connections.clone()
             }
-            _ => Client::new(&config.url, config.timeouts.connect, &config.tls)?,
+            _ => Connections::new(config, read_ahead_bytes_max)?,
         };
         let profile = Profile::of(config.profile);
         Ok(Self {
@@ -246,7 +252,8 @@ impl Backend {
             refused: old.map(|(_, old)| old.refused.clone()).unwrap_or_default(),
             slots,
             retry_budget: TpsBudget::new(RECENT, retry.budget_min, share),
-            client,
+            connections,
+            read_ahead_bytes_max,
             context_window: config.context_window,
             model_context_windows: config.model_context_windows.clone(),
         })

@@ -139,6 +139,8 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Bytes of one event.
     pub event_bytes_max: usize,
+    /// Bytes that are read of a backend's connection and taken by nobody yet; at least 8 KiB.
+    pub read_ahead_bytes_max: usize,
 }
 
 /// How to treat streams.

@@ -119,6 +119,7 @@ fn crates_stay_in_their_rooms() {
         ("opentelemetry_sdk", &["telemetry/traces/"]),
         ("opentelemetry_otlp", &["telemetry/traces/"]),
         ("rustls", &["backend/transport"]),
+        ("hyper_rustls", &["backend/transport"]),
         (
             "tokio",
             &[

@@ -134,6 +134,7 @@ impl Check<'_> {
             self.at_least_one(key, value);
         }
         self.positive("limits.request_timeout", limits.request_timeout.0);
+        self.buffer("limits.read_ahead_bytes_max", limits.read_ahead_bytes_max.0);
         checked::Limits {
             queue_max: limits.queue_max,
             queue_timeout: limits.queue_timeout.0,
@@ -145,6 +146,14 @@ impl Check<'_> {
             held_events_max: limits.held_events_max,
             held_bytes_max: limits.held_bytes_max.0,
             event_bytes_max: limits.event_bytes_max.0,
+            read_ahead_bytes_max: limits.read_ahead_bytes_max.0,
+        }
+    }
+
+    /// A buffer of one connection: the HTTP library takes none that is smaller.
+    fn buffer(&mut self, key: &str, bytes: usize) {
+        if bytes < 8 * 1024 {
+            self.wrong(key, bytes.to_string(), "8KiB or more");
         }
     }
 

@@ -29,10 +29,7 @@ impl Check<'_> {
         self.positive("server.idle_timeout", server.idle_timeout.0);
         self.positive("server.body_timeout", server.body_timeout.0);
         self.positive("server.write_timeout", server.write_timeout.0);
-        if server.buffer_bytes_max.0 < 8 * 1024 {
-            let found = server.buffer_bytes_max.0.to_string();
-            self.wrong("server.buffer_bytes_max", found, "8KiB or more");
-        }
+        self.buffer("server.buffer_bytes_max", server.buffer_bytes_max.0);
         Some(checked::Server {
             listen: listen?,
             admin_listen,

@@ -114,6 +114,8 @@ pub struct Limits {
     pub held_bytes_max: Size,
     /// Bytes of one event.
     pub event_bytes_max: Size,
+    /// Bytes that are read of a backend's connection and taken by nobody yet.
+    pub read_ahead_bytes_max: Size,
 }
 
 /// `[timeouts]`.

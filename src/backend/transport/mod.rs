@@ -1,24 +1,28 @@
 //! The way to a backend: one HTTP exchange, without retries and redirects of its own.
+//!
+//! `direct` asks over hyper's own client, because that costs a request least; `client` is reqwest, which knows
+//! the proxies of the environment, for backends that are reached through one, and for token endpoints.
+
+mod client;
+mod direct;
+mod tls;
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
-use http::Response;
-use http_body_util::BodyExt as _;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Identity, redirect};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use tower::Service;
-use url::{Host, Url};
+use url::Url;
 
 use super::attempt::Attempt;
-use crate::config::checked::Tls;
+use crate::config::checked::Backend;
 use crate::verdict::{Evidence, TimeLimit, TransportFault};
+pub use client::Client;
+use direct::{ConnectTimeout, Direct};
 
 /// Why a backend cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,12 @@ pub enum ClientError {
     /// The HTTP client could not be built.
     #[error("the HTTP client cannot be built: {0}")]
     Build(#[source] reqwest::Error),
+    /// The authorities of the system, or a certificate and its key, cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
+    /// The URL is none that can be asked.
+    #[error("the URL cannot be asked: {0}")]
+    Url(#[source] http::uri::InvalidUri),
     /// The secret does not fit into a header.
     #[error("the secret has characters that no header can hold")]
     Secret,
@@ -74,45 +84,38 @@ impl TransportError {
         let fault = fault_of(&error);
         Self::Fault { fault, source: error.into() }
     }
+
+    fn from_hyper(error: impl StdError + Send + Sync + 'static) -> Self {
+        let fault = fault_of(&error);
+        if fault == TransportFault::Other && has_cause::<ConnectTimeout>(&error) {
+            return Self::Timeout(TimeLimit::Connect);
+        }
+        Self::Fault { fault, source: error.into() }
+    }
 }
 
-/// The connections to one backend.
+/// The connections to one backend. No other backend's requests go over them.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub enum Connections {
+    /// Straight to it.
+    Direct(Direct),
+    /// Through a proxy of the environment.
+    Proxied(Client, Url),
+}
 
-impl Client {
-    /// Connections to the origin of `url`.
+impl Connections {
+    /// Connections to a backend, none yet. `read_ahead_bytes_max` bounds what one of them has read and nobody has
+    /// taken; a proxied one bounds that itself.
     ///
     /// # Errors
     ///
     /// When the TLS roots of the system cannot be used, or a certificate and its key do not fit.
-    pub fn new(url: &Url, connect_timeout: Duration, tls: &Tls) -> Result<Self, ClientError> {
-        // The second and later calls find it installed: that is no error.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(connect_timeout)
-            .retry(reqwest::retry::never())
-            .redirect(redirect::Policy::none())
-            .tcp_nodelay(true)
-            .dns_resolver(Arc::new(SystemResolver));
-        if let Some(ca) = &tls.ca {
-            let bundle = Certificate::from_pem_bundle(ca.expose().as_bytes());
-            builder = builder.tls_certs_merge(bundle.map_err(ClientError::Build)?);
+    pub fn new(backend: &Backend, read_ahead_bytes_max: usize) -> Result<Self, ClientError> {
+        let Backend { url, tls, timeouts, .. } = backend;
+        if client::is_proxied(url) {
+            return Ok(Self::Proxied(Client::new(url, timeouts.connect, tls)?, url.clone()));
         }
-        if let Some(identity) = &tls.identity {
-            let identity = Identity::from_pem(identity.expose().as_bytes());
-            builder = builder.identity(identity.map_err(ClientError::Build)?);
-        }
-        if is_loopback(url) {
-            // A proxy on the way to the outside has no way back in here.
-            builder = builder.no_proxy();
-        }
-        builder.build().map(Self).map_err(ClientError::Build)
-    }
-
-    /// A request over these connections.
-    pub(super) fn post(&self, url: Url) -> reqwest::RequestBuilder {
-        self.0.post(url)
+        Direct::new(url, timeouts.connect, tls, read_ahead_bytes_max).map(Self::Direct)
     }
 }
 
@@ -130,44 +133,39 @@ impl Service<Attempt> for Transport {
     }
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
-        let backend = attempt.target.backend;
+        let Attempt { target, headers, body, .. } = attempt;
         Box::pin(async move {
-            let request = backend
-                .client
-                .post(backend.url.clone())
-                .headers(attempt.headers)
-                .body(attempt.body);
-            let response = request.send().await.map_err(TransportError::from_reqwest)?;
-            let response = Response::<reqwest::Body>::from(response);
-            Ok(response.map(|body| Body::new(body.map_err(TransportError::from_reqwest))))
+            match &target.backend.connections {
+                Connections::Direct(direct) => {
+                    let mut request = Request::post(direct.uri()).body(Full::new(body));
+                    if let Ok(request) = &mut request {
+                        *request.headers_mut() = headers;
+                    }
+                    let request = request.map_err(TransportError::from_hyper)?;
+                    let answer = direct.send(request).await.map_err(TransportError::from_hyper)?;
+                    Ok(answer.map(|body| Body::new(body.map_err(TransportError::from_hyper))))
+                }
+                Connections::Proxied(client, url) => {
+                    let request = client.post(url.clone()).headers(headers).body(body);
+                    let answer = request.send().await.map_err(TransportError::from_reqwest)?;
+                    let answer = Response::<reqwest::Body>::from(answer);
+                    Ok(answer.map(|body| Body::new(body.map_err(TransportError::from_reqwest))))
+                }
+            }
         })
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+/// Whether an error, or what caused it, is of a type.
+fn has_cause<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
     }
-}
-
-/// The system's resolver, with an error that can be told from others.
-#[derive(Debug)]
-struct SystemResolver;
-
-#[derive(Debug, thiserror::Error)]
-#[error("the name cannot be resolved")]
-struct ResolveError(#[source] io::Error);
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError)?;
-            Ok(Box::new(found.collect::<Vec<SocketAddr>>().into_iter()) as Addrs)
-        })
-    }
+    false
 }
 
 /// What an error's chain of causes shows. By type, because texts differ from version to version.
@@ -175,7 +173,7 @@ fn fault_of(error: &(dyn StdError + 'static)) -> TransportFault {
     let mut fault = TransportFault::Other;
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<ResolveError>() {
+        if error.is::<client::ResolveError>() {
             return TransportFault::Dns;
         }
         if error.is::<rustls::Error>() {
