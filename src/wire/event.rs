@@ -3,7 +3,9 @@
 //! Source of the event names: OpenAI's `openapi.json` (2026-08-21) and Open Responses 2026-04-24.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -126,6 +128,18 @@ fn type_of(data: &[u8]) -> Result<Cow<'_, str>, EventKind> {
         (None, Some(_)) => Err(EventKind::Error),
         (None, None) => Err(EventKind::Progress),
     }
+}
+
+/// The `sequence_number` of a whole event, found without reading its data. No string can hold that name with its
+/// quotes unescaped.
+pub fn sequence_number(event: &[u8]) -> Option<u64> {
+    /// Made once: that takes longer than a search through an event.
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\""));
+    let name = NAME.find(event)?;
+    let rest = event[name + NAME.needle().len()..].trim_ascii_start();
+    let rest = rest.strip_prefix(b":")?.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
 
 /// An event whose data has been read: for the few that a verdict depends on.
@@ -277,6 +291,17 @@ mod tests {
         fn any_bytes_have_a_kind(event: Vec<u8>) {
             EventKind::of(&event);
             EventDetail::read(&event);
+        }
+    }
+
+    #[test]
+    fn the_number_is_found_without_reading_the_data() {
+        let number = |data: &str| sequence_number(format!("data: {data}\n\n").as_bytes());
+        assert_eq!(number(r#"{"type":"x","sequence_number":17,"delta":"y"}"#), Some(17));
+        assert_eq!(number(r#"{"sequence_number" : 0}"#), Some(0));
+        assert_eq!(number(r#"{"delta":"\"sequence_number\":3","sequence_number":4}"#), Some(4));
+        for none in [r#"{"delta":"x"}"#, r#"{"sequence_number":null}"#, r#"{"sequence_number"}"#] {
+            assert_eq!(number(none), None, "{none}");
         }
     }
 

@@ -98,7 +98,7 @@ impl TransportError {
 #[derive(Clone, Debug)]
 pub enum Connections {
     /// Straight to it.
-    Direct(Direct),
+    Direct(Box<Direct>),
     /// Through a proxy of the environment.
     Proxied(Client, Url),
 }
@@ -115,7 +115,8 @@ impl Connections {
         if client::is_proxied(url) {
             return Ok(Self::Proxied(Client::new(url, timeouts.connect, tls)?, url.clone()));
         }
-        Direct::new(url, timeouts.connect, tls, read_ahead_bytes_max).map(Self::Direct)
+        Direct::new(url, timeouts.connect, tls, read_ahead_bytes_max)
+            .map(|direct| Self::Direct(Box::new(direct)))
     }
 }
 

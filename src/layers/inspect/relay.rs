@@ -6,24 +6,19 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
-use memchr::memmem::Finder;
 use tokio::time::{Instant, Sleep};
 
 use super::reader::EventReader;
 use super::{Inspection, event_defect, failed_event};
 use crate::verdict::{Carrier, Defect, Evidence, Failure, Stage, TimeLimit};
 use crate::wire::error_object::ErrorObject;
-use crate::wire::event::{EventDetail, EventKind};
+use crate::wire::event::{EventDetail, EventKind, sequence_number};
 use crate::wire::response::ResponseSummary;
-
-/// Finds out whether an event has a number. Made once: that takes longer than a search through an event.
-static NUMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\""));
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +44,10 @@ pub(super) struct Relay {
     /// Whether the backend is being waited for: while the client takes its time, no clock runs.
     is_waiting: bool,
     phase: Phase,
+    /// A copy: a part of what was read would keep all of it in memory.
     created: Option<Bytes>,
-    /// The last event with a sequence number, read only when another number has to follow it.
-    numbered: Bytes,
+    /// The last sequence number.
+    number: Option<u64>,
     relayed: u64,
     /// What an `error` event said, while its `response.failed` is awaited.
     error: Option<ErrorObject>,
@@ -67,7 +63,7 @@ impl Relay {
             is_waiting: false,
             phase: Phase::Open,
             created: None,
-            numbered: Bytes::new(),
+            number: None,
             relayed: 0,
             error: None,
         }
@@ -83,7 +79,7 @@ impl Relay {
         match kind {
             EventKind::Created if self.created.is_none() => {
                 self.inspection.gave(|| EventDetail::read(&event)?.summary()?.id);
-                self.created = Some(event.clone());
+                self.created = Some(Bytes::copy_from_slice(&event));
             }
             EventKind::Completed | EventKind::Incomplete => {
                 let Some(detail) = EventDetail::read(&event) else {
@@ -133,9 +129,7 @@ impl Relay {
         }
         self.relayed += 1;
         // Comments and keep-alives have no number of their own.
-        if NUMBER.find(&event).is_some() {
-            self.numbered = event.clone();
-        }
+        self.number = sequence_number(&event).or(self.number);
         match kind {
             // Most events are these, and hold none.
             EventKind::Output | EventKind::Reasoning => Some(event),
@@ -160,8 +154,7 @@ impl Relay {
             None => self.failure(evidence),
             error => self.failure(&spoken(error.as_ref())),
         };
-        let last = EventDetail::read(&self.numbered).and_then(|detail| detail.sequence_number());
-        let next = last.map_or(self.relayed, |last| last + 1);
+        let next = self.number.map_or(self.relayed, |last| last + 1);
         let event = failed_event(self.created.as_ref(), next, self.error.as_ref());
         tracing::warn!(
             request_id = self.inspection.record.id(),
