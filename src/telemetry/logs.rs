@@ -1,8 +1,8 @@
 //! Logs: text for people, JSON for machines, always on standard error.
 //!
 //! On a terminal each line is written at once. Elsewhere lines are gathered for a moment and written together by a
-//! thread of their own: that costs a request less, and a slow reader of the log holds no request up. Warnings and
-//! errors go out at once, with what stands before them.
+//! thread of their own: that costs a request less, and a slow reader of the log holds no request up. Errors go out at
+//! once, with what stands before them.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -137,7 +137,7 @@ impl<'a> MakeWriter<'a> for Gathered {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
-        Line { shared: &self.0, is_urgent: *meta.level() <= Level::WARN }
+        Line { shared: &self.0, is_urgent: *meta.level() <= Level::ERROR }
     }
 }
 

@@ -48,43 +48,44 @@ pub fn skim<'a>(
     text: &'a str,
     mut show: impl FnMut(Name<'a>, Range<usize>),
 ) -> Result<Shape, NotJson> {
-    let mut skimmer = Skimmer::new(text.as_bytes());
-    let shape = match skimmer.peek() {
-        Some(b'{') => {
-            skimmer.members(b'}', |skimmer| {
-                let name = skimmer.name()?;
-                let value = skimmer.value()?;
-                show(Name(&text[name]), value);
-                Ok(())
+    let skimmer = Skimmer::new(text.as_bytes());
+    let mut open = Vec::new();
+    let start = skimmer.space(0);
+    let (shape, end) = match skimmer.byte(start) {
+        b'{' => {
+            let end = skimmer.members(start, b'}', |at| {
+                let colon = skimmer.name(at)?;
+                // White space may stand between the name's quote and the colon.
+                let name = text[at + 1..colon].trim_end_matches(WHITE);
+                let value = skimmer.space(colon + 1);
+                let end = skimmer.value(value, &mut open)?;
+                show(Name(&name[..name.len() - 1]), value..end);
+                Ok(end)
             })?;
-            Shape::Object
+            (Shape::Object, end)
         }
-        Some(b'[') => {
-            skimmer.members(b']', |skimmer| {
-                let value = skimmer.value()?;
-                show(Name(""), value);
-                Ok(())
+        b'[' => {
+            let end = skimmer.members(start, b']', |at| {
+                let end = skimmer.value(at, &mut open)?;
+                show(Name(""), at..end);
+                Ok(end)
             })?;
-            Shape::Array
+            (Shape::Array, end)
         }
-        _ => {
-            skimmer.value()?;
-            Shape::Scalar
-        }
+        _ => (Shape::Scalar, skimmer.value(start, &mut open)?),
     };
-    skimmer.space();
-    if skimmer.at == text.len() { Ok(shape) } else { Err(NotJson) }
+    if skimmer.space(end) == text.len() { Ok(shape) } else { Err(NotJson) }
 }
 
-/// Where it has come to in a text.
+/// What may stand between tokens.
+const WHITE: [char; 4] = [' ', '\n', '\r', '\t'];
+
+/// A text. Where one stands in it is a number that goes from one method to the next: it is quickest that way.
 struct Skimmer<'a> {
     bytes: &'a [u8],
-    at: usize,
     /// Whether there are control characters anywhere. They may stand between tokens, and not in strings; most
     /// texts have none, and then no string has to be searched for them.
     has_control: bool,
-    /// How each array and object ends that is open below the outermost one.
-    open: Vec<u8>,
 }
 
 impl<'a> Skimmer<'a> {
@@ -92,206 +93,168 @@ impl<'a> Skimmer<'a> {
         // A piece at a time without a branch for each byte, so that many are compared at once.
         let has_control = |piece: &[u8]| piece.iter().fold(false, |any, byte| any | (*byte < 0x20));
         let has_control = bytes.chunks(256).any(has_control);
-        Self { bytes, at: 0, has_control, open: Vec::new() }
+        Self { bytes, has_control }
     }
 
-    /// The next byte that is no white space, which is passed over.
-    fn peek(&mut self) -> Option<u8> {
-        self.space();
-        self.bytes.get(self.at).copied()
+    /// The byte there; zero, which no token begins with, behind the end.
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or_default()
     }
 
-    fn space(&mut self) {
-        while let Some(byte) = self.bytes.get(self.at)
-            && *byte <= b' '
-            && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
-        {
-            self.at += 1;
+    /// Behind the white space there.
+    fn space(&self, mut at: usize) -> usize {
+        while self.byte(at) <= b' ' && matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
+            at += 1;
         }
+        at
     }
 
-    /// What is between the brackets at which it stands, one by one.
+    /// Behind the brackets there; what is between them is for `one`, which says where it ends.
     fn members(
-        &mut self,
+        &self,
+        at: usize,
         end: u8,
-        mut one: impl FnMut(&mut Self) -> Result<(), NotJson>,
-    ) -> Result<(), NotJson> {
-        self.at += 1;
-        if self.peek() == Some(end) {
-            self.at += 1;
-            return Ok(());
+        mut one: impl FnMut(usize) -> Result<usize, NotJson>,
+    ) -> Result<usize, NotJson> {
+        let mut at = self.space(at + 1);
+        if self.byte(at) == end {
+            return Ok(at + 1);
         }
         loop {
-            one(self)?;
-            let next = self.peek();
-            self.at += 1;
-            match next {
-                Some(b',') => {}
-                Some(byte) if byte == end => return Ok(()),
+            at = self.space(one(at)?);
+            match self.byte(at) {
+                b',' => at = self.space(at + 1),
+                byte if byte == end => return Ok(at + 1),
                 _ => return Err(NotJson),
             }
         }
     }
 
-    /// A name and its colon; where the name stands without its quotes.
-    fn name(&mut self) -> Result<Range<usize>, NotJson> {
-        if self.peek() != Some(b'"') {
+    /// The colon behind the name there.
+    fn name(&self, at: usize) -> Result<usize, NotJson> {
+        if self.byte(at) != b'"' {
             return Err(NotJson);
         }
-        let start = self.at + 1;
-        self.string()?;
-        let name = start..self.at - 1;
-        if self.peek() != Some(b':') {
-            return Err(NotJson);
-        }
-        self.at += 1;
-        Ok(name)
+        let colon = self.space(self.string(at)?);
+        if self.byte(colon) == b':' { Ok(colon) } else { Err(NotJson) }
     }
 
-    /// A value of any kind, whatever is in it; where it stands.
-    fn value(&mut self) -> Result<Range<usize>, NotJson> {
-        self.space();
-        let start = self.at;
+    /// Behind the value there, whatever is in it. `open` is what was open before, and is again after it: how each
+    /// array and object ends.
+    fn value(&self, mut at: usize, open: &mut Vec<u8>) -> Result<usize, NotJson> {
         loop {
-            if self.begin()? && self.end()? {
-                return Ok(start..self.at);
-            }
-        }
-    }
-
-    /// The beginning of a value, which may be all of it: then the answer is yes.
-    fn begin(&mut self) -> Result<bool, NotJson> {
-        match self.peek().ok_or(NotJson)? {
-            b'"' => self.string()?,
-            bracket @ (b'{' | b'[') => {
-                self.at += 1;
-                let end = if bracket == b'{' { b'}' } else { b']' };
-                if self.peek() != Some(end) {
-                    self.open.push(end);
-                    if bracket == b'{' {
-                        self.name()?;
+            at = match self.byte(at) {
+                b'"' => self.string(at)?,
+                bracket @ (b'{' | b'[') => {
+                    let end = if bracket == b'{' { b'}' } else { b']' };
+                    let first = self.space(at + 1);
+                    if self.byte(first) != end {
+                        open.push(end);
+                        at = self.next(first, end)?;
+                        continue;
                     }
-                    return Ok(false);
+                    first + 1
                 }
-                self.at += 1;
-            }
-            b't' => self.literal(b"true")?,
-            b'f' => self.literal(b"false")?,
-            b'n' => self.literal(b"null")?,
-            b'-' | b'0'..=b'9' => self.number()?,
-            _ => return Err(NotJson),
-        }
-        Ok(true)
-    }
-
-    /// What follows a whole value: the ends of what it stands in, or another value. Whether all has ended.
-    fn end(&mut self) -> Result<bool, NotJson> {
-        while let Some(end) = self.open.last().copied() {
-            let next = self.peek();
-            self.at += 1;
-            match next {
-                Some(b',') => {
-                    if end == b'}' {
-                        self.name()?;
-                    }
-                    return Ok(false);
-                }
-                Some(byte) if byte == end => drop(self.open.pop()),
+                b't' => self.literal(at, b"true")?,
+                b'f' => self.literal(at, b"false")?,
+                b'n' => self.literal(at, b"null")?,
+                b'-' | b'0'..=b'9' => self.number(at)?,
                 _ => return Err(NotJson),
+            };
+            // It may be the last one in what it stands in, and that in what that stands in.
+            loop {
+                let Some(end) = open.last().copied() else { return Ok(at) };
+                at = self.space(at);
+                let byte = self.byte(at);
+                at += 1;
+                if byte == b',' {
+                    at = self.next(self.space(at), end)?;
+                    break;
+                }
+                if byte != end {
+                    return Err(NotJson);
+                }
+                open.pop();
             }
         }
-        Ok(true)
     }
 
-    /// The string at whose quote it stands.
-    fn string(&mut self) -> Result<(), NotJson> {
-        self.at += 1;
-        let start = self.at;
+    /// The next value in an array or object that ends like this: in an object, behind its name.
+    fn next(&self, at: usize, end: u8) -> Result<usize, NotJson> {
+        if end == b'}' { Ok(self.space(self.name(at)? + 1)) } else { Ok(at) }
+    }
+
+    /// Behind the string whose quote is there.
+    fn string(&self, at: usize) -> Result<usize, NotJson> {
+        let start = at + 1;
+        let mut at = start;
         loop {
-            let length = self.plain().ok_or(NotJson)?;
-            self.at += length + 1;
-            if self.bytes[self.at - 1] == b'"' {
-                let text = &self.bytes[start..self.at];
+            at = self.mark(at).ok_or(NotJson)?;
+            if self.byte(at) == b'"' {
+                let text = &self.bytes[start..at];
                 let is_broken = self.has_control && text.iter().any(|byte| *byte < 0x20);
-                return if is_broken { Err(NotJson) } else { Ok(()) };
+                return if is_broken { Err(NotJson) } else { Ok(at + 1) };
             }
-            self.escape()?;
+            at = self.escape(at + 1)?;
         }
     }
 
-    /// How far it is to the next quote or backslash.
-    fn plain(&self) -> Option<usize> {
-        /// Names and short words are over before a search for many bytes at once has begun.
-        const SHORT: usize = 24;
-        let mut rest = self.bytes.get(self.at..)?;
-        let mut passed = 0;
-        while passed < SHORT
-            && let Some((word, after)) = rest.split_first_chunk()
-        {
-            if let Some(at) = mark_in(u64::from_le_bytes(*word)) {
-                return Some(passed + at);
+    /// The next quote or backslash.
+    fn mark(&self, mut at: usize) -> Option<usize> {
+        let mut rest = self.bytes.get(at..)?;
+        // Names and short words are over before a search for many bytes at once has begun.
+        for _ in 0..2 {
+            let Some((word, after)) = rest.split_first_chunk() else { break };
+            if let Some(mark) = mark_in(u64::from_le_bytes(*word)) {
+                return Some(at + mark);
             }
-            (rest, passed) = (after, passed + word.len());
+            (rest, at) = (after, at + 8);
         }
-        memchr2(b'"', b'\\', rest).map(|at| at + passed)
+        memchr2(b'"', b'\\', rest).map(|mark| at + mark)
     }
 
-    /// What follows a backslash.
-    fn escape(&mut self) -> Result<(), NotJson> {
-        let escaped = self.bytes.get(self.at).ok_or(NotJson)?;
-        self.at += 1;
-        match escaped {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
+    /// Behind what follows a backslash.
+    fn escape(&self, at: usize) -> Result<usize, NotJson> {
+        match self.byte(at) {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 1),
             b'u' => {
-                let digits = self.bytes.get(self.at..self.at + 4).ok_or(NotJson)?;
-                self.at += 4;
-                if digits.iter().all(u8::is_ascii_hexdigit) { Ok(()) } else { Err(NotJson) }
+                let digits = self.bytes.get(at + 1..at + 5).ok_or(NotJson)?;
+                if digits.iter().all(u8::is_ascii_hexdigit) { Ok(at + 5) } else { Err(NotJson) }
             }
             _ => Err(NotJson),
         }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), NotJson> {
-        let has_it = self.bytes[self.at..].starts_with(word);
-        self.at += word.len();
-        if has_it { Ok(()) } else { Err(NotJson) }
+    fn literal(&self, at: usize, word: &[u8]) -> Result<usize, NotJson> {
+        if self.bytes[at..].starts_with(word) { Ok(at + word.len()) } else { Err(NotJson) }
     }
 
-    fn number(&mut self) -> Result<(), NotJson> {
-        self.skip(b'-');
+    fn number(&self, at: usize) -> Result<usize, NotJson> {
+        let at = at + usize::from(self.byte(at) == b'-');
         // Nothing follows a leading zero.
-        if !self.skip(b'0') {
-            self.digits()?;
+        let mut at = if self.byte(at) == b'0' { at + 1 } else { self.digits(at)? };
+        if self.byte(at) == b'.' {
+            at = self.digits(at + 1)?;
         }
-        if self.skip(b'.') {
-            self.digits()?;
+        if matches!(self.byte(at), b'e' | b'E') {
+            let has_sign = matches!(self.byte(at + 1), b'+' | b'-');
+            at = self.digits(at + 1 + usize::from(has_sign))?;
         }
-        if self.skip(b'e') || self.skip(b'E') {
-            let _sign = self.skip(b'+') || self.skip(b'-');
-            self.digits()?;
-        }
-        Ok(())
+        Ok(at)
     }
 
-    /// One digit or more.
-    fn digits(&mut self) -> Result<(), NotJson> {
-        let count = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        if count > 0 { Ok(()) } else { Err(NotJson) }
-    }
-
-    /// Passes over a byte if it is the next one.
-    fn skip(&mut self, byte: u8) -> bool {
-        let is_next = self.bytes.get(self.at) == Some(&byte);
-        self.at += usize::from(is_next);
-        is_next
+    /// Behind one digit or more.
+    fn digits(&self, at: usize) -> Result<usize, NotJson> {
+        let digits = self.bytes.get(at..).unwrap_or_default();
+        let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if count > 0 { Ok(at + count) } else { Err(NotJson) }
     }
 }
 
 /// Where the first quote or backslash is in eight bytes, the lowest of them first: all at once, by the way that
 /// a borrow takes through a byte that has become zero.
 const fn mark_in(word: u64) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
+    const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     const fn zeros(word: u64) -> u64 {
         word.wrapping_sub(ONES) & !word & HIGHS
