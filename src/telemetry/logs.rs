@@ -12,6 +12,8 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::log_fields::Plain;
+
 /// How long a line may wait for others.
 const GATHER_TIME: Duration = Duration::from_millis(20);
 /// What may wait to be written. Whoever logs more than that helps to write it.
@@ -45,7 +47,9 @@ pub fn start(json: bool, level: &str) -> Result<Gathered, LogError> {
     let gathered = Gathered::default();
     let started = match (json, is_terminal) {
         (false, true) => text.with_writer(io::stderr).try_init(),
-        (false, false) => text.with_ansi(false).with_writer(gathered.clone()).try_init(),
+        (false, false) => {
+            text.fmt_fields(Plain).with_ansi(false).with_writer(gathered.clone()).try_init()
+        }
         (true, _) => {
             let json = text.with_target(true).json().flatten_event(true);
             let json = json.with_current_span(false).with_span_list(false);

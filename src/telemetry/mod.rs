@@ -7,3 +7,5 @@ pub mod logs;
 pub mod metrics;
 pub mod record;
 pub mod traces;
+
+mod log_fields;
