@@ -4,7 +4,7 @@
 //! A key stays here: the header that brought it is taken out of the request, so that no backend sees it. Whose
 //! it is goes on with the request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -116,11 +116,12 @@ where
 }
 
 fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Refusal> {
-    let host = called(access, request)?;
-    let headers = request.headers();
-    if let Some(origin) = headers.get(ORIGIN) {
-        let origin = String::from_utf8_lossy(origin.as_bytes());
-        if !is_known_origin(access, &origin, host.as_ref()) {
+    let origin = request.headers().get(ORIGIN);
+    if origin.is_some() || !is_called_by_address(request) {
+        let host = called(access, request)?;
+        if let Some(origin) = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()))
+            && !is_known_origin(access, &origin, host.as_ref())
+        {
             return Err(Refusal::Origin(shown(&origin)));
         }
     }
@@ -133,6 +134,14 @@ fn admit(access: &Access, request: &mut Request<Body>) -> Result<(), Refusal> {
     request.headers_mut().remove(header);
     request.extensions_mut().insert(Client(name));
     Ok(())
+}
+
+/// Whether it is for an address, and says so once: nearly every request is, and then there is no more to look at.
+fn is_called_by_address(request: &Request<Body>) -> bool {
+    let mut told = request.headers().get_all(HOST).iter();
+    let host = told.next().filter(|_| told.next().is_none() && request.uri().authority().is_none());
+    let host = host.and_then(|host| host.to_str().ok());
+    host.is_some_and(|host| host.parse::<SocketAddr>().is_ok() || host.parse::<Ipv4Addr>().is_ok())
 }
 
 /// By which name it is called, if that is one of ours.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
@@ -20,6 +20,12 @@ use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::telemetry::record::{AttemptState, Client, End, Record, Story};
 use crate::telemetry::traces::context::TraceContext;
 use crate::verdict::Action;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-sidestep-attempts");
+const REPAIRED: HeaderName = HeaderName::from_static("x-sidestep-repaired");
+const BACKEND: HeaderName = HeaderName::from_static("x-sidestep-backend");
+const MODEL: HeaderName = HeaderName::from_static("x-sidestep-model");
 
 /// Makes [`ObserveRequest`].
 #[derive(Clone, Debug)]
@@ -110,24 +116,24 @@ impl RequestGuard {
     fn head(&mut self, response: &mut Response<Body>) {
         self.status = Some(response.status());
         let headers = response.headers_mut();
-        let mut set = |name: &'static str, value: &str| {
+        let mut set = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
             }
         };
-        set("x-request-id", self.record.id());
+        set(REQUEST_ID, self.record.id());
         self.record.headed(|story| {
             if story.attempts.is_empty() {
                 return;
             }
-            set("x-sidestep-attempts", &story.attempts_header());
+            set(ATTEMPTS, &story.attempts_header());
             if let Some(repaired) = story.repaired_line() {
-                set("x-sidestep-repaired", &repaired);
+                set(REPAIRED, &repaired);
             }
             let is_settled = !story.is_exhausted && !story.is_announced;
             if let Some(attempt) = story.attempts.last().filter(|_| is_settled) {
-                set("x-sidestep-backend", &attempt.backend);
-                set("x-sidestep-model", &attempt.model);
+                set(BACKEND, &attempt.backend);
+                set(MODEL, &attempt.model);
             }
         });
     }

@@ -31,7 +31,8 @@ pub struct Name<'a>(&'a str);
 impl<'a> Name<'a> {
     /// The name that is meant; `None` if its escapes make no text.
     pub fn read(self) -> Option<Cow<'a, str>> {
-        if !self.0.contains('\\') {
+        // Names are short: no search for many bytes at once pays.
+        if self.0.bytes().all(|byte| byte != b'\\') {
             return Some(Cow::Borrowed(self.0));
         }
         serde_json::from_str(&format!("\"{}\"", self.0)).ok().map(Cow::Owned)
