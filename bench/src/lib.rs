@@ -1,0 +1,3 @@
+//! What is measured in small.
+
+pub mod hot;
