@@ -36,7 +36,7 @@ pub async fn demo(listen: &str) -> Result<(), CommandError> {
         ],
     });
     let config = watch.load()?;
-    let _gathered = logs::start(config.log.json, &config.log.level)?;
+    logs::start(config.log.json, &config.log.level)?;
     introduce(&format!("http://{address}"))?;
     serve_on(listener, None, config, watch, Readiness::default()).await
 }

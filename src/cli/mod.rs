@@ -25,7 +25,7 @@ use crate::app::AppError;
 use crate::backend::credential::CredentialError;
 use crate::config::{Config, ConfigError, Sources, Watch};
 use crate::telemetry::build::VERSION_AND_COMMIT;
-use crate::telemetry::logs::LogError;
+use crate::telemetry::logs::{self, LogError};
 use readiness::Readiness;
 
 /// A local proxy that fronts several LLM backends behind one OpenAI-compatible Responses endpoint,
@@ -274,14 +274,17 @@ pub fn run(environment: BTreeMap<String, String>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
-    match dispatch(arguments.command, environment) {
+    let done = dispatch(arguments.command, environment);
+    logs::finish();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has seen enough of it.
-        Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
         Err(error) => {
-            let _ = writeln!(io::stderr(), "sidestep: {}", error.to_string().trim_end());
+            // Whoever reads the output and has seen enough of it need not hear of that.
+            let is_unread =
+                matches!(&error, CommandError::Io(io) if io.kind() == io::ErrorKind::BrokenPipe);
+            if !is_unread {
+                let _ = writeln!(io::stderr(), "sidestep: {}", error.to_string().trim_end());
+            }
             error.exit_code()
         }
     }

@@ -26,7 +26,7 @@ use crate::telemetry::logs;
 /// server-info file cannot be written.
 pub async fn serve(mut watch: Watch, readiness: Readiness) -> Result<(), CommandError> {
     let config = watch.load()?;
-    let _gathered = logs::start(config.log.json, &config.log.level)?;
+    logs::start(config.log.json, &config.log.level)?;
     let listener = bind(config.server.listen).await?;
     let admin = match config.server.admin_listen {
         Some(address) => Some(bind(address).await?),

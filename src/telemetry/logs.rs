@@ -1,11 +1,11 @@
 //! Logs: text for people, JSON for machines, always on standard error.
 //!
-//! On a terminal each line is written at once. Elsewhere lines are gathered for a moment and written together by a
+//! Text on a terminal is written line by line, at once. Elsewhere lines are gathered for a moment and written together by a
 //! thread of their own: that costs a request less, and a slow reader of the log holds no request up. Errors go out at
 //! once, with what stands before them.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
@@ -33,18 +33,28 @@ pub enum LogError {
     Thread(#[source] io::Error),
 }
 
-/// Starts logging for the whole process. What has been gathered is written when the answer is dropped.
+/// What is gathered in this process.
+static GATHERED: OnceLock<Gathered> = OnceLock::new();
+
+/// Writes what has been gathered. To be called when everything that logs has ended.
+pub fn finish() {
+    if let Some(Gathered(shared)) = GATHERED.get() {
+        shared.write();
+    }
+}
+
+/// Starts logging for the whole process; [`finish`] ends it.
 ///
 /// # Errors
 ///
 /// When the filter is wrong, logging has been started before, or a thread cannot be started.
-pub fn start(json: bool, level: &str) -> Result<Gathered, LogError> {
+pub fn start(json: bool, level: &str) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(level).map_err(|_| LogError::Filter(level.to_owned()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let text = builder.with_target(false);
     // Left alone on a terminal: the default hears NO_COLOR.
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
-    let gathered = Gathered::default();
+    let gathered = GATHERED.get_or_init(Gathered::default);
     let started = match (json, is_terminal) {
         (false, true) => text.with_writer(io::stderr).try_init(),
         (false, false) => {
@@ -60,10 +70,10 @@ pub fn start(json: bool, level: &str) -> Result<Gathered, LogError> {
     if json || !is_terminal {
         gathered.keep_writing().map_err(LogError::Thread)?;
     }
-    Ok(gathered)
+    Ok(())
 }
 
-/// Lines that wait to be written. Clones share them; each writes them all when it is dropped.
+/// Lines that wait to be written. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered(Arc<Shared>);
 
@@ -88,12 +98,6 @@ impl Gathered {
             shared.write();
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write).map(drop)
-    }
-}
-
-impl Drop for Gathered {
-    fn drop(&mut self) {
-        self.0.write();
     }
 }
 

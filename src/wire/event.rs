@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::error_object::ErrorObject;
 use super::response::{ResponseSummary, Usage};
+use super::skim::{Shape, skim};
 use super::sse::EventFields;
 
 /// The kinds of event that Sidestep tells apart.
@@ -130,16 +131,27 @@ fn type_of(data: &[u8]) -> Result<Cow<'_, str>, EventKind> {
     }
 }
 
-/// The `sequence_number` of a whole event, found without reading its data. No string can hold that name with its
-/// quotes unescaped.
+/// The `sequence_number` of a whole event. Its data is looked over only where that word stands in it more than once,
+/// or elsewhere than as a name.
 pub fn sequence_number(event: &[u8]) -> Option<u64> {
     /// Made once: that takes longer than a search through an event.
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\""));
-    let name = NAME.find(event)?;
-    let rest = event[name + NAME.needle().len()..].trim_ascii_start();
-    let rest = rest.strip_prefix(b":")?.trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    let mut found = NAME.find_iter(event);
+    let name = found.next()?;
+    let number = event[name + NAME.needle().len()..].trim_ascii_start().strip_prefix(b":");
+    if let (Some(number), None) = (number, found.next()) {
+        let number = number.trim_ascii_start();
+        let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        return std::str::from_utf8(&number[..digits]).ok()?.parse().ok();
+    }
+    let data = EventFields::read(event).data?;
+    let (text, mut number) = (std::str::from_utf8(&data).ok()?, None);
+    let shape = skim(text, |name, value| {
+        if name.read().is_some_and(|name| name == "sequence_number") {
+            number = text[value].parse().ok();
+        }
+    });
+    number.filter(|_| shape == Ok(Shape::Object))
 }
 
 /// An event whose data has been read: for the few that a verdict depends on.
@@ -300,7 +312,12 @@ mod tests {
         assert_eq!(number(r#"{"type":"x","sequence_number":17,"delta":"y"}"#), Some(17));
         assert_eq!(number(r#"{"sequence_number" : 0}"#), Some(0));
         assert_eq!(number(r#"{"delta":"\"sequence_number\":3","sequence_number":4}"#), Some(4));
-        for none in [r#"{"delta":"x"}"#, r#"{"sequence_number":null}"#, r#"{"sequence_number"}"#] {
+        assert_eq!(number(r#"{"delta":"sequence_number","sequence_number":17}"#), Some(17));
+        assert_eq!(number(r#"{"response":{"sequence_number":1},"sequence_number":2}"#), Some(2));
+        for none in [
+            r#"{"delta":"x"}"#, r#"{"delta":"sequence_number"}"#, r#"{"sequence_number":null}"#,
+            r#"{"sequence_number"}"#,
+        ] {
             assert_eq!(number(none), None, "{none}");
         }
     }

@@ -85,21 +85,20 @@ struct Fields {
 impl Fields {
     fn read(text: &str) -> Result<Self, EnvelopeError> {
         let mut fields = Self::default();
-        let mut twice = None;
+        let mut fault = None;
         let shape = skim(text, |name, value| {
-            let name = name.read().unwrap_or_default();
-            if let Some(field) = fields.named(&name) {
-                // Two readers could pick different ones.
-                if field.replace(value).filter(|before| text[before.clone()] != *"null").is_some() {
-                    twice = Some(name);
-                }
+            let Some(name) = name.read() else {
+                fault = Some("a name with an escape that stands for no character".to_owned());
+                return;
+            };
+            // Two readers could pick different ones.
+            if fields.named(&name).is_some_and(|field| field.replace(value).is_some()) {
+                fault = Some(format!("duplicate field `{name}`"));
             }
         });
-        match (shape, twice) {
+        match (shape, fault) {
             (Ok(Shape::Object), None) => Ok(fields),
-            (Ok(Shape::Object), Some(name)) => {
-                Err(EnvelopeError::NotJson { detail: format!("duplicate field `{name}`") })
-            }
+            (Ok(Shape::Object), Some(detail)) => Err(EnvelopeError::NotJson { detail }),
             (Ok(Shape::Array | Shape::Scalar), _) => Err(EnvelopeError::NotAnObject),
             (Err(error), _) => {
                 // It says where, too.
@@ -321,7 +320,17 @@ mod tests {
     #[test]
     fn refuses_a_model_given_twice() {
         // Two readers could pick different ones; the second might be written with an escape.
-        let body = br#"{"model":"a","m\u006fdel":"b"}"#;
+        for body in
+            [r#"{"model":"a","m\u006fdel":"b"}"#, r#"{"model":"m","stream":null,"stream":true}"#]
+        {
+            let read = Envelope::read(body.as_bytes());
+            assert!(matches!(read, Err(EnvelopeError::NotJson { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn refuses_names_that_nobody_can_read() {
+        let body = br#"{"model":"m","\ud800":1}"#;
         assert!(matches!(Envelope::read(body), Err(EnvelopeError::NotJson { .. })));
     }
 

@@ -70,7 +70,8 @@ impl<'a> Fields<'a> {
         let mut fields = Self::default();
         let mut is_clear = true;
         let shape = skim(text, |name, value| {
-            let field = match name.read().as_deref() {
+            let name = name.read();
+            let field = match name.as_deref() {
                 Some("id") => &mut fields.id,
                 Some("object") => &mut fields.object,
                 Some("status") => &mut fields.status,
@@ -78,11 +79,19 @@ impl<'a> Fields<'a> {
                 Some("output") => &mut fields.output,
                 Some("output_text") => &mut fields.output_text,
                 Some("usage") => &mut fields.usage,
-                _ => return,
+                Some(_) => return,
+                None => {
+                    is_clear = false;
+                    return;
+                }
             };
-            let value = Some(&text[value]).filter(|value| *value != "null");
-            is_clear &= std::mem::replace(field, value).is_none();
+            is_clear &= field.replace(&text[value]).is_none();
         });
+        // What is null says nothing.
+        let Self { id, object, status, error, output, output_text, usage } = &mut fields;
+        for field in [id, object, status, error, output, output_text, usage] {
+            *field = field.filter(|value| *value != "null");
+        }
         (shape == Ok(Shape::Object) && is_clear).then_some(fields)
     }
 }

@@ -324,7 +324,7 @@ impl Bench {
         entries.len()
     }
 
-    /// How many of a backend's are on the bench, and how many have been there for their time, by scope.
+    /// How many of a backend's are on the bench, and how many were there for their time and are due, by scope.
     pub fn on_bench(&self, backend: &str) -> [(Scope, usize, usize); 4] {
         let entries = self.lock();
         let now = Instant::now();

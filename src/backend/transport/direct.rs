@@ -56,6 +56,8 @@ impl Direct {
         http.enforce_http(false);
         // Events are small, and waiting for more of them delays each by up to 40 ms.
         http.set_nodelay(true);
+        // Of several addresses, each has its part of the time.
+        http.set_connect_timeout(Some(connect_timeout));
         let (interval, retries) = KEEPALIVE;
         http.set_keepalive(Some(interval));
         http.set_keepalive_interval(Some(interval));

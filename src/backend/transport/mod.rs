@@ -87,7 +87,9 @@ impl TransportError {
 
     fn from_hyper(error: impl StdError + Send + Sync + 'static) -> Self {
         let fault = fault_of(&error);
-        if fault == TransportFault::Other && has_cause::<ConnectTimeout>(&error) {
+        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let is_late = has_cause(&error, |_: &ConnectTimeout| true) || has_cause(&error, timed_out);
+        if fault == TransportFault::Other && is_late {
             return Self::Timeout(TimeLimit::Connect);
         }
         Self::Fault { fault, source: error.into() }
@@ -157,11 +159,14 @@ impl Service<Attempt> for Transport {
     }
 }
 
-/// Whether an error, or what caused it, is of a type.
-fn has_cause<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+/// Whether an error, or what caused it, is such a one.
+fn has_cause<E: StdError + 'static>(
+    error: &(dyn StdError + 'static),
+    is_such: impl Fn(&E) -> bool,
+) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<E>() {
+        if error.downcast_ref().is_some_and(&is_such) {
             return true;
         }
         cause = error.source();

@@ -13,6 +13,8 @@ use crate::config::checked::Tls;
 
 /// The system's authorities, and those of the configuration beside them; our certificate, if there is one.
 pub(super) fn config(tls: &Tls) -> Result<ClientConfig, ClientError> {
+    // For others that use the library: what exports traces. The second and later calls find it installed.
+    let _ = ring::default_provider().install_default();
     let provider = Arc::new(ring::default_provider());
     let verifier = match &tls.ca {
         None => system(&provider)?,

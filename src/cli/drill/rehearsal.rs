@@ -1,6 +1,7 @@
 //! Plays the faults: one route at a time, with a stand-in for each of its targets.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -111,6 +113,8 @@ struct Stage {
     chain: Vec<String>,
     /// The chain in the words of `x-sidestep-chain`.
     names: Vec<String>,
+    /// Where nobody listens; kept, so that nobody else does.
+    _deaf: Socket,
     /// Which targets have a credential that may be missing.
     has_credential: Vec<bool>,
 }
@@ -143,7 +147,7 @@ impl Stage {
         let (mut names, mut has_credential) = (Vec::new(), Vec::new());
         let mut credentials: Vec<Auth> = Vec::new();
         let mut backends = BTreeMap::new();
-        let nowhere = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let (deaf, nowhere) = deaf()?;
         for (number, entry) in route.chain.iter_mut().enumerate() {
             let name = shown(entry);
             let Some(mut backend) = real.get(&entry.backend).cloned() else { continue };
@@ -173,7 +177,7 @@ impl Stage {
         }
         config.backends = backends;
         config.routes = vec![route];
-        Ok(Self { app: App::new(config)?, stand_ins, chain, names, has_credential })
+        Ok(Self { app: App::new(config)?, stand_ins, chain, names, _deaf: deaf, has_credential })
     }
 
     /// Has one target be in trouble, while those before it cannot be reached and those after it are well.
@@ -291,6 +295,14 @@ fn cut(timeouts: Timeouts) -> Timeouts {
 /// Whether it is something of ours that may be missing.
 fn is_ours(auth: &Auth) -> bool {
     !matches!(auth, Auth::None | Auth::Passthrough)
+}
+
+/// A port that is taken, and refuses connections.
+fn deaf() -> std::io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    let address = socket.local_addr()?.as_socket();
+    Ok((socket, address.ok_or(std::io::ErrorKind::AddrNotAvailable)?))
 }
 
 fn url(text: &str) -> Result<Url, std::io::Error> {

@@ -86,7 +86,7 @@ families! {
     ON_BENCH = Gauge "on_bench" ["backend", "scope"]
         "How many credentials, accounts, targets of a backend are on the bench; 1 for the backend itself.";
     BENCH_DUE = Gauge "bench_due" ["backend", "scope"]
-        "How many of them have been on the bench for their time: one request at a time tries them, until one is answered.";
+        "How many have been on the bench for their time, and are not on it any more: one request at a time tries them, until one is answered.";
     NEXT_RETRY = Gauge "bench_next_retry_timestamp_seconds" ["backend"]
         "When the first thing of a backend comes back from the bench, in seconds since 1970; absent while nothing is on it, or all of it is due.";
     CREDENTIAL_STATE = Gauge "credential_state" ["backend", "credential", "state"]

@@ -304,7 +304,7 @@ impl Inner {
         self.credential_expiry.reset();
     }
 
-    /// How many of a backend's are on the bench, and how many of them have been there for their time.
+    /// How many of a backend's are on the bench, and how many were there for their time and are due.
     pub fn on_bench(&self, backend: &str, scope: &str, benched: usize, due: usize) {
         for (gauge, count) in [(&self.on_bench, benched), (&self.bench_due, due)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
