@@ -77,6 +77,10 @@ async fn a_second_signal_ends_at_once() {
     signal(&child, "-INT");
     let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
     assert!(ended.expect("well within the drain timeout of 30 s").unwrap().success());
+    // What it cut off is told all the same.
+    let mut told = String::new();
+    log.read_to_string(&mut told).await.unwrap();
+    assert!(told.contains(" INFO request ") && told.contains("outcome=\"client_gone\""), "{told}");
 }
 
 #[tokio::test]
