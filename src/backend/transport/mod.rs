@@ -87,9 +87,12 @@ impl TransportError {
 
     fn from_hyper(error: impl StdError + Send + Sync + 'static) -> Self {
         let fault = fault_of(&error);
-        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-        let is_late = has_cause(&error, |_: &ConnectTimeout| true) || has_cause(&error, timed_out);
-        if fault == TransportFault::Other && is_late {
+        let is_late = |cause: &(dyn StdError + 'static)| {
+            let of_system = cause.downcast_ref::<io::Error>();
+            cause.is::<ConnectTimeout>()
+                || of_system.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        if fault == TransportFault::Other && causes(&error).any(is_late) {
             return Self::Timeout(TimeLimit::Connect);
         }
         Self::Fault { fault, source: error.into() }
@@ -159,26 +162,17 @@ impl Service<Attempt> for Transport {
     }
 }
 
-/// Whether an error, or what caused it, is such a one.
-fn has_cause<E: StdError + 'static>(
-    error: &(dyn StdError + 'static),
-    is_such: impl Fn(&E) -> bool,
-) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(&is_such) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// An error, what caused it, what caused that, and so on.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
 }
 
 /// What an error's chain of causes shows. By type, because texts differ from version to version.
 fn fault_of(error: &(dyn StdError + 'static)) -> TransportFault {
     let mut fault = TransportFault::Other;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
+    for error in causes(error) {
         if error.is::<client::ResolveError>() {
             return TransportFault::Dns;
         }
@@ -208,7 +202,6 @@ fn fault_of(error: &(dyn StdError + 'static)) -> TransportFault {
                 _ => {}
             }
         }
-        cause = error.source();
     }
     fault
 }
