@@ -1,7 +1,7 @@
 //! Logs: text for people, JSON for machines, always on standard error.
 //!
 //! Text on a terminal is written line by line, at once. Elsewhere lines are gathered for a moment and written together by a
-//! thread of their own: that costs a request less, and a slow reader of the log holds no request up. Errors go out at
+//! thread of their own: that costs a request less, and a slow reader of the log holds no request up. Warnings and errors go out at
 //! once, with what stands before them.
 
 use std::io::{self, Write};
@@ -145,7 +145,7 @@ impl<'a> MakeWriter<'a> for Gathered {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
-        Line { shared: &self.0, is_urgent: *meta.level() <= Level::ERROR }
+        Line { shared: &self.0, is_urgent: *meta.level() <= Level::WARN }
     }
 }
 
